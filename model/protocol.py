@@ -1,0 +1,97 @@
+"""The seam of the room: what a language model does for those who use it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypedDict
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Message(TypedDict):
+    """One message of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to decode. ``temperature`` 0 is greedy; ``top_k`` 0, ``top_p`` 1, ``min_p`` 0 switch a filter off.
+
+    Raises:
+        ValueError: a value out of range, named.
+    """
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens counted by the model's own tokenizer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a streamed generation: whole characters only; the last one carries reason and usage."""
+
+    text: str
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A finished generation. ``timings`` are seconds: prefill, decode."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    prefill_seconds: float
+    decode_seconds: float
+
+
+class LanguageModel(Protocol):
+    """A causal language model with its tokenizer and chat template; light to construct, loads on `warm_up`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    def warm_up(self) -> None: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, tokens: Sequence[int]) -> str: ...
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt the checkpoint's chat template makes of ``messages``, ready for the assistant's turn."""
+        ...
+
+    def stream(
+        self, prompt: str | Sequence[Message], sampling: Sampling, cancel: threading.Event | None = None
+    ) -> Iterator[Delta]:
+        """Generate, piece by piece; closing the iterator or setting ``cancel`` stops the device work.
+
+        Raises:
+            PromptTooLong: the prompt leaves no room for one token; names both counts.
+        """
+        ...
+
+    def generate(
+        self, prompt: str | Sequence[Message], sampling: Sampling, cancel: threading.Event | None = None
+    ) -> Generation: ...
