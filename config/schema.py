@@ -19,7 +19,11 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """The language model that phrases answers."""
 
-    path: str = Field(default="default", description="GGUF file, Hugging Face folder, cached hub name, or 'default'")
+    path: str = Field(
+        default="default",
+        description="GGUF file, Hugging Face folder, cached hub name, or 'default'",
+        json_schema_extra={"file_or_name": True},
+    )
     compute: Literal["auto", "float32", "int8"] = Field(
         default="auto", description="arithmetic of the weights; auto: int8 on CPU"
     )
@@ -55,14 +59,16 @@ class RagSettings(Section):
     """Documents in, ranked passages out."""
 
     embedding_model: str = Field(
-        default="default", description="sentence-transformers folder, cached hub name, or 'default'"
+        default="default",
+        description="sentence-transformers folder, cached hub name, or 'default'",
+        json_schema_extra={"file_or_name": True},
     )
     embedding_backend: Literal["auto", "torch", "openvino", "openvino-int8"] = Field(
         default="auto", description="what runs the embedding model"
     )
     embedding_batch: int = Field(default=32, ge=1, le=1024, description="texts per forward pass")
     chunk_tokens: int | None = Field(
-        None, ge=16, description="largest chunk in the embedding model's tokens; none: the model's own limit"
+        default=None, ge=16, description="largest chunk in the embedding model's tokens; none: the model's own limit"
     )
     chunk_overlap_sentences: int = Field(
         default=0, ge=0, le=8, description="sentences repeated at the start of the next chunk"
@@ -77,6 +83,7 @@ class RagSettings(Section):
     reranker: str = Field(
         default="auto",
         description="cross-encoder folder or cached hub name, 'late-interaction', 'none'; auto: what is there",
+        json_schema_extra={"file_or_name": True},
     )
     rerank_top: int = Field(default=20, ge=1, le=200, description="fused passages that are reranked")
     rerank_mix: Fraction = Field(default=0.5, description="weight of the reranker's score against the fused one")
