@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-import annotated_types
 from pydantic import SecretStr
 
 from .keys import Setting, all_settings
@@ -24,7 +23,7 @@ def settings_table() -> str:
 
 def accepted(setting: Setting) -> str:
     """The values a setting takes, in words: ``integer ≥ 1, or none``."""
-    return _words(setting.annotation)
+    return _words(setting.annotation) + (", or none" if setting.optional else "")
 
 
 def _words(annotation: Any) -> str:
@@ -38,16 +37,18 @@ def _words(annotation: Any) -> str:
         return f"list of {_words(arguments[0])}s"
     if type(None) in arguments:
         [inner] = [part for part in arguments if part is not type(None)]
-        return f"{_words(inner)}, or none"
+        return _words(inner)
     names = {int: "integer", float: "number", bool: "true or false", str: "text", Path: "path", SecretStr: "secret"}
     return names[annotation]
 
 
 def _limits(constraint: Any) -> list[str]:
-    constraints = getattr(constraint, "metadata", [constraint])
-    signs = {annotated_types.Ge: ("≥", "ge"), annotated_types.Gt: (">", "gt"), annotated_types.Le: ("≤", "le")}
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     return [
-        f"{signs[type(part)][0]} {getattr(part, signs[type(part)][1]):g}" for part in constraints if type(part) in signs
+        f"{sign} {getattr(part, name):g}"
+        for part in getattr(constraint, "metadata", [constraint])
+        for name, sign in signs.items()
+        if hasattr(part, name)
     ]
 
 
