@@ -1,0 +1,171 @@
+"""Sentence borders by rule, for prose of many languages; also used to pick the sentences an answer quotes.
+
+A stop ends a sentence unless what stands before it (abbreviation, initial, ordinal, open bracket) or behind it
+(lower case, comma) says otherwise. Where an abbreviation may also end a sentence ("in the U.S. The …"), the next word
+decides: function words that open sentences count as a beginning. The idea follows Kiss and Strunk, "Unsupervised
+Multilingual Sentence Boundary Detection" (2006), with fixed word lists in place of corpus statistics.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
+
+from .sentence_words import INNER, MONTHS, OPENERS, TRAILING
+
+_CLOSERS = r"[\"'”’»›\)\]\}」』】）]*"
+_NOTES = r"(?:\[[^\[\]\s]{1,12}(?: [^\[\]\s]{1,12})?\])*"
+_STOP = re.compile(
+    rf"(?:[.!?…‽؟।॥]+{_CLOSERS}{_NOTES}(?=\s|$)"  # stops that a blank must follow
+    rf"|[.!?]+[\"”]?(?:\[\d{{1,3}}\])+(?=\s|$|[A-ZÀ-Þ])"  # a reference mark glued to the stop
+    rf"|[。！？｡]+{_CLOSERS})"  # stops that need none
+)
+_PARAGRAPH_BREAK = re.compile(r"\n[^\S\n]*\n\s*|[\x0b\x0c\u2028\u2029]\s*")
+_LIST_ITEM = re.compile(r"[^\S\n]*(?:[-*+•‣▪◦·●○■–—]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)])\s+\S")
+_LAST_WORD = re.compile(r"[^\s\"'“”‘’«»()\[\]{}<>/—–]+$")
+_NEXT_WORD = re.compile(r"[\"'“”‘’«»„‚(\[{¿¡*_\s]*([^\W_]+(?:['’][^\W\d_]+)?)?")
+_BRACKETED = re.compile(r"\([^()\n]{0,300}\)|\[[^\[\]\n]{0,300}\]")
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]\.")
+_LINE_WIDTH = 40
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """The sentences of ``text`` as spans [start, end), in order.
+
+    Spans begin and end at characters that are not white space; every such character lies in exactly one span.
+    Paragraph breaks, list items and lines broken on purpose are borders too.
+    """
+    spans: list[tuple[int, int]] = []
+    for start, end in _segments(text):
+        for left, right in _split(text, start, end):
+            left, right = _trim(text, left, right)
+            if left < right:
+                spans.append((left, right))
+    return spans
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+
+
+def _segments(text: str) -> Iterator[tuple[int, int]]:
+    """Stretches of ``text`` that no sentence crosses."""
+    start = 0
+    for match in _PARAGRAPH_BREAK.finditer(text):
+        yield from _lines(text, start, match.start())
+        start = match.end()
+    yield from _lines(text, start, len(text))
+
+
+def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """One paragraph, cut at the line breaks its writer put there on purpose.
+
+    In wrapped prose a line ends where the next word no longer fitted. A line into which that word would have fitted
+    was ended on purpose: a heading, a verse, a table row.
+    """
+    breaks = list(_find_all(text, "\n", start, end))
+    if not breaks:
+        yield start, end
+        return
+    lines = list(zip([start, *(i + 1 for i in breaks)], [*breaks, end], strict=True))
+    width = max(right - left for left, right in lines)
+    begin = start
+    for (left, right), (next_left, next_right) in pairwise(lines):
+        if _ends_on_purpose(text[left:right], text[next_left:next_right], width):
+            yield begin, right
+            begin = next_left
+    yield begin, end
+
+
+def _find_all(text: str, needle: str, start: int, end: int) -> Iterator[int]:
+    position = text.find(needle, start, end)
+    while position >= 0:
+        yield position
+        position = text.find(needle, position + 1, end)
+
+
+def _ends_on_purpose(line: str, following: str, width: int) -> bool:
+    if _LIST_ITEM.match(following):
+        return True
+    head, tail = following.strip(), line.strip()
+    if not head or not tail:
+        return True
+    if head[0].islower() or tail[-1] in ",;-–—(":
+        return False
+    return width < _LINE_WIDTH or len(line.rstrip()) + 1 + len(head.split(None, 1)[0]) < 0.9 * width
+
+
+def _split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut one segment at the stops that end a sentence."""
+    brackets: list[tuple[int, int]] | None = None
+    begin = start
+    for match in _STOP.finditer(text, start, end):
+        if not _is_border(text, begin, match, end):
+            continue
+        if brackets is None:
+            brackets = [found.span() for found in _BRACKETED.finditer(text, start, end)]
+        if _inside(brackets, match.end()):
+            continue
+        yield begin, match.end()
+        begin = match.end()
+    yield begin, end
+
+
+def _inside(brackets: list[tuple[int, int]], position: int) -> bool:
+    i = bisect_right(brackets, (position, -1)) - 1
+    return i >= 0 and brackets[i][0] < position < brackets[i][1]
+
+
+def _is_border(text: str, begin: int, match: re.Match[str], end: int) -> bool:
+    stop = match.group()
+    if stop[0] in "。！？｡":
+        return True
+    following = _NEXT_WORD.match(text, match.end(), end)
+    behind = text[match.end() : end].lstrip()[:1]
+    if not behind:
+        return True
+    word = (following.group(1) or "") if following else ""
+    if behind in ",;:.!?…)]}»”" or _is_lower(word):
+        return False
+    if stop[0] != "." or stop.startswith(".."):
+        return True
+    before = _LAST_WORD.search(text, max(begin, match.start() - 40), match.start())
+    return before is None or _ends_here(before.group(), word, stop, at_start=before.start() == _first(text, begin))
+
+
+def _first(text: str, begin: int) -> int:
+    """Where the sentence that begins at ``begin`` has its first character."""
+    while begin < len(text) and text[begin].isspace():
+        begin += 1
+    return begin
+
+
+def _is_lower(word: str) -> bool:
+    """Lower case all through; a brand such as "iPhone" may open a sentence."""
+    return word[:1].islower() and not any(character.isupper() for character in word[1:3])
+
+
+def _ends_here(before: str, word: str, stop: str, *, at_start: bool) -> bool:
+    """Whether a full stop behind the word ``before`` ends a sentence, given the next ``word``."""
+    key = before.lower().rstrip(".")
+    opens = word.lower() in OPENERS
+    if before.isdigit():
+        return _number_ends(before, word, at_start=at_start, opens=opens)
+    if len(stop) > 1 and not stop[1:].isspace():  # closing quote or bracket, reference mark: the stop was meant
+        return key not in INNER and not (_INITIALS.fullmatch(before + ".") and not opens)
+    if key in INNER:
+        return False
+    if key in TRAILING or _INITIALS.fullmatch(before + "."):
+        return opens and not (at_start and len(before) == 1)
+    return True
+
+
+def _number_ends(number: str, word: str, *, at_start: bool, opens: bool) -> bool:
+    if at_start and len(number) <= 3:  # "1. First item"
+        return False
+    if len(number) > 2 or opens:
+        return True
+    return word.lower() not in MONTHS
