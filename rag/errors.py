@@ -23,9 +23,25 @@ class NewerSchema(StoreError):
     """The data folder was made by a newer version."""
 
 
+class DiskFull(StoreError):
+    """No space is left; nothing of the document at hand was stored."""
+
+
+class DocumentNotFound(StoreError):
+    """No document has that id, source or title, or several have."""
+
+
 class EmbeddingModelChanged(StoreError):
     """The stored vectors come from another embedding model; `--reindex` embeds everything again."""
 
 
 class ModelNotFound(RagError):
     """A model's folder is missing or incomplete."""
+
+
+class BackendUnavailable(RagError):
+    """The engine asked for cannot run the model here; the message says why."""
+
+
+class IndexDamaged(RagError):
+    """A derived index cannot be read; its owner deletes the folder and rebuilds it from the store."""

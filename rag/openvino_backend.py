@@ -1,0 +1,74 @@
+"""Runs an embedding model through OpenVINO, in float32 or int8, from a converted copy in the cache folder."""
+
+from __future__ import annotations
+
+import queue
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..config.paths import cache_dir
+from .errors import BackendUnavailable
+from .models import EmbeddingModel, fingerprint
+
+if TYPE_CHECKING:
+    from openvino import InferRequest
+
+_FORMAT = 1
+"""Raised when conversion or quantisation changes, so that older copies in the cache are not used."""
+_REQUESTS = 4
+
+
+class OpenVinoEngine:
+    """An `Engine` over the ``openvino`` package; converts the model on its first use on this machine.
+
+    Only the conversion imports torch. ``quantised`` multiplies in int8 with float32 accumulation of the rest.
+
+    Raises:
+        BackendUnavailable: openvino is not installed, or cannot convert or compile this model.
+    """
+
+    def __init__(self, model: EmbeddingModel, quantised: bool) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise BackendUnavailable(f"openvino is not installed ({error})") from error
+        try:
+            core = openvino.Core()
+            path = _converted(model, quantised)
+            compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1"})
+        except (RuntimeError, OSError, ValueError, ImportError) as error:
+            reason = str(error).strip().split("\n", 1)[0]
+            raise BackendUnavailable(f"openvino cannot run embedding model {model.name!r}: {reason}") from error
+        self._pooling = model.pooling
+        self._requests: queue.SimpleQueue[InferRequest] = queue.SimpleQueue()
+        for _ in range(_REQUESTS):
+            self._requests.put(compiled.create_infer_request())
+
+    def encode(
+        self, ids_BT: Int[np.ndarray, "B T"], mask_BT: Int[np.ndarray, "B T"]
+    ) -> tuple[Float[np.ndarray, "B D"], Float[np.ndarray, "B T D"]]:
+        request = self._requests.get()
+        try:
+            request.infer({"input_ids": ids_BT, "attention_mask": mask_BT})
+            hidden_BTD = np.array(request.get_output_tensor(0).data, dtype=np.float32)
+        finally:
+            self._requests.put(request)
+        if self._pooling == "cls":
+            return hidden_BTD[:, 0], hidden_BTD
+        weights_B1T = mask_BT[:, None, :].astype(np.float32)
+        pooled_BD = np.matmul(weights_B1T, hidden_BTD)[:, 0] / weights_B1T.sum(axis=2)
+        return pooled_BD, hidden_BTD
+
+
+def _converted(model: EmbeddingModel, quantised: bool) -> Path:
+    """The converted model's file; made when missing."""
+    folder = cache_dir() / "embedding" / f"{fingerprint(model)}-openvino{_FORMAT}"
+    path = folder / ("int8.xml" if quantised else "float32.xml")
+    if not path.is_file():
+        from .openvino_conversion import convert
+
+        convert(model, folder)
+    return path

@@ -1,0 +1,99 @@
+"""Converts a sentence-transformers folder for OpenVINO, once per model: float32, and int8 with measured ranges."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .calibration import TEXTS
+from .models import EmbeddingModel
+from .quantisation import quantise
+
+if TYPE_CHECKING:
+    import openvino
+
+_LOG = logging.getLogger(__name__)
+
+
+def convert(model: EmbeddingModel, folder: Path) -> None:
+    """Write ``float32.xml`` and ``int8.xml`` (with their ``.bin``) into ``folder``, whole or not at all.
+
+    The models take ``input_ids`` and ``attention_mask`` (int64 [B, T]) and give the last hidden state
+    (float32 [B, T, D]).
+
+    Raises:
+        RuntimeError, ValueError: torch or OpenVINO cannot trace this architecture.
+        OSError: the cache folder cannot be written.
+    """
+    import openvino
+
+    _LOG.info("converting embedding model %s for OpenVINO, once", model.name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        float_model = _traced(model)
+        openvino.save_model(float_model, fresh / "float32.xml", compress_to_fp16=False)
+        int8_model = quantise(float_model, list(_calibration_batches(model)))
+        openvino.save_model(int8_model, fresh / "int8.xml", compress_to_fp16=False)
+        _publish(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _publish(fresh: Path, folder: Path) -> None:
+    """Give the finished folder its name; another process may have been first, and then its copy stays."""
+    try:
+        os.rename(fresh, folder)  # noqa: PTH104 -- Path.rename reads the same; os names the system call meant
+    except OSError:
+        if not (folder / "int8.xml").is_file():
+            raise
+
+
+def _traced(model: EmbeddingModel) -> openvino.Model:
+    """The transformer as an OpenVINO graph, traced by torch."""
+    import openvino
+    import torch
+    from transformers import AutoModel
+
+    class LastHiddenState(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            return self.inner(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of every shape it turns into a constant
+        inner = AutoModel.from_pretrained(str(model.transformer), local_files_only=True, dtype=torch.float32).eval()
+        ids_BT = torch.full((2, 16), 5, dtype=torch.int64)
+        mask_BT = torch.ones_like(ids_BT)
+        mask_BT[1, 10:] = 0
+        shape = openvino.PartialShape([-1, -1])
+        with torch.inference_mode():
+            graph = openvino.convert_model(
+                LastHiddenState(inner),
+                example_input={"input_ids": ids_BT, "attention_mask": mask_BT},
+                input=[("input_ids", shape, openvino.Type.i64), ("attention_mask", shape, openvino.Type.i64)],
+            )
+    return graph
+
+
+def _calibration_batches(model: EmbeddingModel) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One text each, so that no padding is measured: ``input_ids`` and ``attention_mask``, int64 [1, T]."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model.transformer / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(model.max_tokens)
+    for text in TEXTS:
+        ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
+        yield ids, np.ones_like(ids)
