@@ -1,0 +1,33 @@
+"""The tree of commands, and the one place where a command's failure becomes an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+from typer.main import get_command
+
+from . import models, settings
+from .failures import INTERRUPTED, report
+
+app = typer.Typer(
+    name="capibara",
+    help="Ask your own documents, offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models.app, name="models")
+app.add_typer(settings.app, name="config")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that ``arguments`` name and return the exit code."""
+    try:
+        code = get_command(app).main(list(arguments), prog_name="capibara", standalone_mode=False)
+    except typer.TyperException as error:
+        return report(error, as_json="--json" in arguments, verbose="--verbose" in arguments)
+    except typer.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,120 @@
+"""What every command shares: its options, the settings they lead to, and the way it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from .failures import WRONG_USAGE, Failure, as_failure
+from .output import write_json
+
+if TYPE_CHECKING:
+    from ...config import LoadedSettings
+    from ..assistant import Assistant
+
+_SHARED = {
+    "config": (Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file (TOML).")], None),
+    "data_dir": (Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Data folder.")], None),
+    "assignments": (
+        Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one setting; repeatable.")],
+        None,
+    ),
+    "as_json": (Annotated[bool, typer.Option("--json", help="Print one JSON document.")], False),
+    "verbose": (Annotated[bool, typer.Option("--verbose", help="Log in detail; show tracebacks.")], False),
+}
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One run of one command."""
+
+    config: Path | None
+    data_dir: Path | None
+    assignments: tuple[str, ...]
+    as_json: bool
+    verbose: bool
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+
+    def overrides(self) -> dict[str, Any]:
+        """The settings given as flags.
+
+        Raises:
+            Failure: a ``--set`` without an equals sign.
+        """
+        from ...config import TextValue
+
+        given: dict[str, Any] = {"data_dir": self.data_dir} if self.data_dir else {}
+        for assignment in self.assignments:
+            key, equals, value = assignment.partition("=")
+            if not equals:
+                raise Failure(f"--set {assignment}: write KEY=VALUE", exit_code=WRONG_USAGE, kind="UsageError")
+            given[key.strip()] = TextValue(value.strip(), f"--set {key.strip()}")
+        return given
+
+    @property
+    def path(self) -> Path | None:
+        """What the user named: a settings file, a data folder, or nothing."""
+        return self.config or self.data_dir
+
+    def settings(self) -> tuple[LoadedSettings, Path]:
+        """The settings and the data folder, with logging set up as they say."""
+        from ...config import open_settings
+
+        loaded, data_dir = open_settings(self.path, overrides=self.overrides())
+        level = "debug" if self.verbose else loaded.settings.logging.level
+        logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+        logging.getLogger("capibara").setLevel(level.upper())
+        return loaded, data_dir
+
+    def open(self, *, reindex: bool = False) -> Assistant:
+        """The assistant for these options, to be used as a context manager."""
+        from ..assistant import Assistant
+
+        self.settings()
+        return Assistant.open(self.path, overrides=self.overrides(), reindex=reindex)
+
+    def emit(self, document: Any) -> None:
+        """Print the command's one JSON document."""
+        write_json(document, self.stdout)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give ``function(invocation, …)`` the shared options, and turn its errors into a `Failure`."""
+    signature = inspect.signature(function, eval_str=True)
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in signature.parameters.items()
+        if name != "invocation"
+    ]
+    for name, (annotation, default) in _SHARED.items():
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> None:
+        shared = {name: arguments.pop(name) for name in _SHARED}
+        shared["assignments"] = tuple(shared["assignments"] or ())
+        invocation = Invocation(**shared)
+        # Whatever a library prints must not stand between the caller and the JSON document.
+        quiet = contextlib.redirect_stdout(sys.stderr) if invocation.as_json else contextlib.nullcontext()
+        with quiet:
+            try:
+                function(invocation, **arguments)
+            except (typer.TyperException, typer.Exit, typer.Abort, BrokenPipeError):
+                raise
+            except Exception as error:
+                raise as_failure(error) from error
+
+    run.__dict__["__signature__"] = signature.replace(parameters=parameters)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

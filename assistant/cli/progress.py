@@ -1,0 +1,81 @@
+"""Progress of long work on standard error, with rate and time left; silent where standard error is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+
+class _Bar:
+    """A rich progress bar that exists only on a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+
+    def _columns(self) -> list[ProgressColumn]:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(*self._columns(), console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, what: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` is reached, at the moment with ``what``."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=what[-40:], completed=done, total=total)
+
+
+class ByteProgress(_Bar):
+    """Counts bytes."""
+
+    def _columns(self) -> list[ProgressColumn]:
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        return [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        ]
+
+
+class CountProgress(_Bar):
+    """Counts pieces of work such as files or questions; ``unit`` is their name in the plural."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def _columns(self) -> list[ProgressColumn]:
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        unit = self._unit
+
+        class RateColumn(ProgressColumn):
+            """Pieces per second."""
+
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed:.1f} {unit}/s" if task.speed else f"- {unit}/s")
+
+        return [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeRemainingColumn(),
+        ]
