@@ -45,3 +45,16 @@ def rrf(dense: Ranking, sparse: Ranking, k: int = 60) -> list[tuple[str, float]]
 
 def _best_first(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def mix(fused: Sequence[float], reranked: Sequence[float], weight: float) -> list[float]:
+    """``weight`` × reranked + (1 − ``weight``) × fused, each scaled to [0, 1] over these candidates, in their order."""
+    return [
+        weight * second + (1 - weight) * first for first, second in zip(_scaled(fused), _scaled(reranked), strict=True)
+    ]
+
+
+def _scaled(scores: Sequence[float]) -> list[float]:
+    least, greatest = min(scores, default=0.0), max(scores, default=0.0)
+    span = greatest - least
+    return [(score - least) / span if span > 0 else 1.0 for score in scores]
