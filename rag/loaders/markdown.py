@@ -12,7 +12,7 @@ from .document import StreamedDocument
 from .encoding import detect, pieces
 from .markdown_inline import plain
 from .source import check
-from .tables import table_text
+from .tables import Header, table_text
 from .text import LONGEST_BLOCK, cut_long
 
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
@@ -158,7 +158,7 @@ class _Reader:
 
     def _flush_table(self, *, keep_header: bool = False) -> Iterator[Block]:
         if self._table:
-            text = table_text([[plain(cell) for cell in row] for row in self._table], has_header=True)
+            text = table_text([[plain(cell) for cell in row] for row in self._table], Header.DECLARED)
             if text:
                 yield Block(text if keep_header else text + "\n", kind="rows")
         self._table = self._table[:1] if keep_header else []

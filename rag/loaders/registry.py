@@ -14,6 +14,15 @@ _LOADERS = {
     ".text": "text.TextLoader",
     ".md": "markdown.MarkdownLoader",
     ".markdown": "markdown.MarkdownLoader",
+    ".html": "html.HtmlLoader",
+    ".htm": "html.HtmlLoader",
+    ".xhtml": "html.HtmlLoader",
+    ".pdf": "pdf.PdfLoader",
+    ".docx": "docx.DocxLoader",
+    ".docm": "docx.DocxLoader",
+    ".csv": "delimited.DelimitedLoader",
+    ".tsv": "delimited.DelimitedLoader",
+    ".tab": "delimited.DelimitedLoader",
 }
 
 SUPPORTED_SUFFIXES: tuple[str, ...] = tuple(_LOADERS)
