@@ -109,6 +109,10 @@ class AssistantSettings(Section):
     history_turns: int = Field(
         default=3, ge=0, le=50, description="earlier turns that follow-up questions may refer to"
     )
+    least_support: Fraction = Field(
+        default=0.5, description="similarity of question and best sentence below which nothing is answered"
+    )
+    max_words: int = Field(default=60, ge=10, le=1000, description="longest answer of quoted sentences, in words")
 
 
 class LoggingSettings(Section):

@@ -1,0 +1,191 @@
+"""The walk of one question: condense, retrieve, select evidence, phrase or compose, check citations."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from ..config.schema import Settings
+from ..model.protocol import FinishReason, LanguageModel, Sampling
+from ..rag.analysis import detect_language
+from ..rag.library import Library
+from ..rag.values import Passage
+from .citations import MarkerFilter, cite
+from .condense import condense, refers_back
+from .conversations import Turn
+from .evidence import Evidence, rank_sentences, select
+from .loading import LoadedModel
+from .phrase import checked_phrase
+from .prompts import Prompt, compose_prompt, phrase_prompt
+from .values import Answer, AnswerEvent, AnswerReady, AnswerUsage, Citation, Retrieved, TextDelta
+from .wording import not_found, quoted
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An answer in the making."""
+
+    question: str
+    language: str | None
+    timings: dict[str, float] = field(default_factory=dict)
+    degraded: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    citations: list[Citation] = field(default_factory=list)
+    abstained: bool = False
+    finish_reason: FinishReason = "stop"
+    removed_markers: int = 0
+    removed_phrases: int = 0
+    usage: AnswerUsage = field(default_factory=AnswerUsage)
+
+    def say(self, text: str) -> TextDelta:
+        self.pieces.append(text)
+        return TextDelta(text)
+
+    def finished(self) -> Answer:
+        return Answer(
+            "".join(self.pieces),
+            self.question,
+            tuple(self.citations),
+            self.abstained,
+            self.finish_reason,
+            self.removed_markers,
+            self.removed_phrases,
+            self.usage,
+            self.timings,
+            tuple(dict.fromkeys(self.degraded)),
+        )
+
+
+class Answerer:
+    """Answers over one library with one snapshot of settings.
+
+    ``model`` may still be loading: it is waited for where it is needed. Without one, answers are quotes alone and
+    ``Answer.degraded`` says why. One object serves one request; it keeps no state between calls.
+    """
+
+    def __init__(self, library: Library, model: Future[LoadedModel], settings: Settings) -> None:
+        self._library = library
+        self._loading = model
+        self._settings = settings
+
+    def stream(
+        self, question: str, collection: str, history: Sequence[Turn], cancel: threading.Event
+    ) -> Iterator[AnswerEvent]:
+        """Yield `Retrieved`, then `TextDelta` pieces, then `AnswerReady`."""
+        began = time.perf_counter()
+        language = detect_language(question)
+        draft = _Draft(question, language)
+        if history and refers_back(question, language):
+            draft.question = condense(question, history, self._model(draft), language, cancel)
+        draft.timings["condense"] = time.perf_counter() - began
+        settings = self._settings
+        result = self._library.search(draft.question, collection, settings.rag)
+        draft.timings |= result.timings
+        draft.degraded += result.degraded
+        yield Retrieved(draft.question, result.passages)
+        ranked = self._ranked(draft, result.passages)
+        if not ranked or ranked[0].similarity < settings.assistant.least_support:
+            draft.abstained = True
+            yield draft.say(not_found(language))
+        elif settings.assistant.answer_style == "compose" and (model := self._model(draft)) is not None:
+            yield from self._composed(draft, model, result.passages, history, cancel)
+        else:
+            yield from self._quoted(draft, ranked, cancel)
+        if cancel.is_set():
+            draft.finish_reason = "cancelled"
+        draft.timings["total"] = time.perf_counter() - began
+        yield AnswerReady(draft.finished())
+
+    def _model(self, draft: _Draft) -> LanguageModel | None:
+        loaded = self._loading.result()
+        if loaded.model is None:
+            draft.degraded.append(f"no language model: {loaded.reason}")
+        return loaded.model
+
+    def _ranked(self, draft: _Draft, passages: Sequence[Passage]) -> list[Evidence]:
+        began = time.perf_counter()
+        drawn = passages[: self._settings.assistant.evidence_passages]
+        ranked = rank_sentences(draft.question, drawn, self._library.embedder)
+        draft.timings["evidence"] = time.perf_counter() - began
+        return ranked
+
+    def _quoted(self, draft: _Draft, ranked: Sequence[Evidence], cancel: threading.Event) -> Iterator[AnswerEvent]:
+        """The best sentences, each with its marker, then the model's phrase if they support it."""
+        settings = self._settings.assistant
+        chosen = select(ranked, settings.evidence_sentences, settings.max_words)
+        for marker, evidence in enumerate(chosen, start=1):
+            draft.citations.append(cite(marker, evidence.passage, evidence.start, evidence.end, evidence.text))
+            blank = " " if marker > 1 else ""
+            yield draft.say(f"{blank}{quoted(evidence.text, draft.language)} [{marker}]")
+        draft.usage = AnswerUsage(passages_used=len({evidence.passage.chunk.id for evidence in chosen}))
+        if not cancel.is_set() and (model := self._model(draft)) is not None:
+            yield from self._phrased(draft, model, chosen, cancel)
+
+    def _phrased(
+        self, draft: _Draft, model: LanguageModel, chosen: Sequence[Evidence], cancel: threading.Event
+    ) -> Iterator[AnswerEvent]:
+        began = time.perf_counter()
+        room = self._settings.assistant.max_words - sum(len(evidence.text.split()) for evidence in chosen)
+        prompt = phrase_prompt(draft.question, chosen)
+        generation = model.generate(prompt.messages, self._sampling(stop=("\n",)), cancel)
+        draft.timings["generate"] = time.perf_counter() - began
+        draft.usage = AnswerUsage(
+            generation.usage.prompt_tokens, generation.usage.completion_tokens, draft.usage.passages_used
+        )
+        if generation.finish_reason != "stop":
+            return
+        checked = checked_phrase(generation.text, draft.question, chosen, draft.language, room)
+        if checked is None:
+            draft.removed_phrases += 1
+            return
+        text, marker = checked
+        yield draft.say(f" {text} [{marker}]")
+
+    def _composed(
+        self,
+        draft: _Draft,
+        model: LanguageModel,
+        passages: Sequence[Passage],
+        history: Sequence[Turn],
+        cancel: threading.Event,
+    ) -> Iterator[AnswerEvent]:
+        """The model writes from the numbered passages; each marker is checked as it appears."""
+        began = time.perf_counter()
+        sampling = self._sampling()
+        drawn = passages[: self._settings.assistant.evidence_passages]
+        prompt: Prompt = compose_prompt(model, draft.question, drawn, history, sampling.max_tokens)
+        markers = MarkerFilter(prompt.passages, draft.language or "en")
+        for delta in model.stream(prompt.messages, sampling, cancel):
+            if shown := markers.push(delta.text):
+                yield draft.say(shown)
+            if delta.finish_reason is not None:
+                draft.finish_reason = delta.finish_reason
+            if delta.usage is not None:
+                draft.usage = AnswerUsage(
+                    delta.usage.prompt_tokens,
+                    delta.usage.completion_tokens,
+                    len(prompt.passages),
+                    prompt.passages_left_out,
+                    prompt.turns_left_out,
+                )
+        if rest := markers.finish():
+            yield draft.say(rest)
+        draft.citations += markers.citations
+        draft.removed_markers += markers.removed
+        draft.timings["generate"] = time.perf_counter() - began
+
+    def _sampling(self, stop: tuple[str, ...] = ()) -> Sampling:
+        chosen = self._settings.generation
+        return Sampling(
+            chosen.max_tokens,
+            chosen.temperature,
+            chosen.top_k,
+            chosen.top_p,
+            chosen.min_p,
+            chosen.repetition_penalty,
+            chosen.seed,
+            (*chosen.stop, *stop),
+        )

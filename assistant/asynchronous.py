@@ -1,0 +1,51 @@
+"""Runs the blocking calls under asyncio, so that cancelling the task stops the work behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_END = object()
+
+
+async def run_cancellable(function: Callable[..., T], *args: object, **options: object) -> T:
+    """Await ``function`` on a thread; cancellation sets its ``cancel`` event and waits until it has stopped."""
+    cancel = options.setdefault("cancel", threading.Event())
+    if cancel is None:
+        cancel = options["cancel"] = threading.Event()
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **options))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        cast("threading.Event", cancel).set()
+        await asyncio.wait([work])
+        raise
+
+
+async def iterate_cancellable(
+    function: Callable[..., Iterator[T]], *args: object, **options: object
+) -> AsyncIterator[T]:
+    """Iterate over ``function``'s iterator on one thread; leaving early sets ``cancel`` and closes it."""
+    cancel = options.get("cancel") or threading.Event()
+    options["cancel"] = cancel
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="capibara-stream") as worker:
+        iterator = function(*args, **options)
+        try:
+            while (item := await loop.run_in_executor(worker, next, iterator, _END)) is not _END:
+                yield cast("T", item)
+        finally:
+            cast("threading.Event", cancel).set()
+            worker.submit(_close, iterator).result()
+
+
+def _close(iterator: object) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,136 @@
+"""Keeps conversations: which questions were asked, and what was answered with which citations."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import threading
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .errors import AssistantError, UnknownConversation
+from .values import Answer, Citation
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE conversation (
+    id TEXT PRIMARY KEY,
+    collection TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE turn (
+    conversation_id TEXT NOT NULL REFERENCES conversation (id) ON DELETE CASCADE,
+    ordinal INTEGER NOT NULL,
+    question TEXT NOT NULL,
+    standalone_question TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    citations TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (conversation_id, ordinal)
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and its answer. ``standalone_question`` is what was searched for."""
+
+    question: str
+    standalone_question: str
+    answer: str
+    citations: tuple[Citation, ...] = ()
+    created_at: str = ""
+
+
+class ConversationStore:
+    """Conversations in one SQLite file, each turn committed as a whole. Thread-safe.
+
+    Raises:
+        AssistantError: the file is no database, or was made by a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            # A rollback journal: releases before 3.51.3 can corrupt a database when a write-ahead log restarts.
+            self._db.execute("PRAGMA journal_mode = DELETE")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate(path)
+        except sqlite3.DatabaseError as error:
+            raise AssistantError(f"{path}: conversations cannot be read ({error}); move the file away") from error
+
+    def _migrate(self, path: Path) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > _SCHEMA_VERSION:
+            raise AssistantError(f"{path} was made by a newer version of capibara; update capibara to open it")
+        if version == 0:
+            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+
+    def start(self, collection: str) -> str:
+        """Begin a conversation over ``collection`` and return its id."""
+        conversation = uuid.uuid4().hex
+        with self._lock:
+            self._db.execute(
+                "INSERT INTO conversation VALUES (?, ?, ?)",
+                (conversation, collection, datetime.now(UTC).isoformat(timespec="seconds")),
+            )
+        return conversation
+
+    def append(self, conversation: str, question: str, answer: Answer) -> None:
+        """Add a turn.
+
+        Raises:
+            UnknownConversation: no conversation has this id.
+        """
+        citations = json.dumps([dataclasses.asdict(citation) for citation in answer.citations], ensure_ascii=False)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._lock:
+            try:
+                self._db.execute(
+                    "INSERT INTO turn SELECT ?, COALESCE(MAX(ordinal) + 1, 0), ?, ?, ?, ?, ?"
+                    " FROM turn WHERE conversation_id = ?",
+                    (conversation, question, answer.question, answer.text, citations, now, conversation),
+                )
+            except sqlite3.IntegrityError as error:
+                raise UnknownConversation(f"there is no conversation {conversation}") from error
+
+    def turns(self, conversation: str, last: int | None = None) -> list[Turn]:
+        """The turns of a conversation, oldest first; only the ``last`` ones if given.
+
+        Raises:
+            UnknownConversation: no conversation has this id.
+        """
+        with self._lock:
+            known = self._db.execute("SELECT 1 FROM conversation WHERE id = ?", (conversation,)).fetchone()
+            rows = self._db.execute(
+                "SELECT question, standalone_question, answer, citations, created_at FROM turn"
+                " WHERE conversation_id = ? ORDER BY ordinal DESC LIMIT ?",
+                (conversation, -1 if last is None else last),
+            ).fetchall()
+        if known is None:
+            raise UnknownConversation(f"there is no conversation {conversation}")
+        return [
+            Turn(question, standalone, answer, tuple(Citation(**row) for row in json.loads(citations)), created)
+            for question, standalone, answer, citations, created in reversed(rows)
+        ]
+
+    def ids(self) -> list[str]:
+        """The ids of all conversations, newest first."""
+        with self._lock:
+            rows = self._db.execute("SELECT id FROM conversation ORDER BY created_at DESC, rowid DESC").fetchall()
+        return [row[0] for row in rows]
+
+    def remove(self, conversation: str) -> None:
+        """Forget a conversation with all its turns; unknown ids are ignored."""
+        with self._lock:
+            self._db.execute("DELETE FROM conversation WHERE id = ?", (conversation,))
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            self._db.close()

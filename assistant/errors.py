@@ -1,0 +1,23 @@
+"""What can go wrong in this room; every message is one line that names the thing and the way out."""
+
+from __future__ import annotations
+
+
+class AssistantError(Exception):
+    """Base of the room's errors."""
+
+
+class EmptyQuestion(AssistantError):
+    """The question holds no words."""
+
+
+class UnknownConversation(AssistantError):
+    """No conversation has this id."""
+
+
+class AmbiguousDocument(AssistantError):
+    """A reference fits several documents; the message lists them."""
+
+
+class UnknownDocument(AssistantError):
+    """A reference fits no document."""
