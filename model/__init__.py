@@ -1,0 +1,49 @@
+"""Language models in JAX: checkpoints in, streamed text out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    CheckpointError,
+    EmptyPrompt,
+    ModelError,
+    ModelNotFound,
+    NumericalError,
+    PromptTooLong,
+    UnsupportedCheckpoint,
+)
+from .protocol import Delta, FinishReason, Generation, LanguageModel, Message, Sampling, Usage
+
+if TYPE_CHECKING:
+    from .language_model import JaxLanguageModel
+    from .open import open_model
+
+__all__ = [
+    "CheckpointError",
+    "Delta",
+    "EmptyPrompt",
+    "FinishReason",
+    "Generation",
+    "JaxLanguageModel",
+    "LanguageModel",
+    "Message",
+    "ModelError",
+    "ModelNotFound",
+    "NumericalError",
+    "PromptTooLong",
+    "Sampling",
+    "UnsupportedCheckpoint",
+    "Usage",
+    "open_model",
+]
+
+_LATER = {"JaxLanguageModel": "language_model", "open_model": "open"}
+
+
+def __getattr__(name: str) -> Any:
+    """`capibara.model` stays light: these names bring NumPy and the configuration with them."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,24 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} is {getattr(self, name)!r}; it must be {range_}"
+            for name, range_, good in (
+                ("max_tokens", "at least 1", self.max_tokens >= 1),
+                ("temperature", "a finite number, 0 or more", 0.0 <= self.temperature < math.inf),
+                ("top_k", "0 or more", self.top_k >= 0),
+                ("top_p", "above 0, at most 1", 0.0 < self.top_p <= 1.0),
+                ("min_p", "between 0 and 1", 0.0 <= self.min_p <= 1.0),
+                ("repetition_penalty", "a finite number above 0", 0.0 < self.repetition_penalty < math.inf),
+                ("seed", "none, or 0 or more", self.seed is None or self.seed >= 0),
+                ("stop", "a tuple of non-empty strings", isinstance(self.stop, tuple) and all(self.stop)),
+            )
+            if not good
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
 
 @dataclass(frozen=True, slots=True)

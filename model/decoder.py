@@ -1,0 +1,169 @@
+"""The decoder network of the Llama family (Touvron et al., 2302.13971; grouped queries: Ainslie et al., 2305.13245).
+
+Axes: B sequences, T new tokens, S cache slots, D width, K key heads, G query heads per key head, H head width,
+R rows (B times T), F hidden width of the feed-forward, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from .architecture import DecoderConfig
+from .linear import Int8Linear, Linear
+
+_MASKED = -1e30
+
+
+class LayerCache(NamedTuple):
+    """Keys and values of one layer, heads before positions so that no step has to transpose them."""
+
+    k_BKSH: Float[Array, "B K S H"]
+    v_BKSH: Float[Array, "B K S H"]
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines of each new token's position."""
+
+    cos_TH: Float[Array, "T H/2"]
+    sin_TH: Float[Array, "T H/2"]
+
+
+class RootMeanSquare(nnx.Module):
+    """RMSNorm (Zhang & Sennrich, 1910.07467)."""
+
+    def __init__(self, scale_D: Array, epsilon: float) -> None:
+        self.scale = nnx.Param(jnp.asarray(scale_D))
+        self.epsilon = epsilon
+
+    def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        mean_BT1 = jnp.mean(jnp.square(x_BTD), axis=-1, keepdims=True)
+        return x_BTD * jax.lax.rsqrt(mean_BT1 + self.epsilon) * self.scale[...]
+
+
+class Attention(nnx.Module):
+    """Causal attention with rotary positions; ``inputs`` makes queries, keys and values in one product."""
+
+    def __init__(self, config: DecoderConfig, inputs: Linear | Int8Linear, output: Linear | Int8Linear) -> None:
+        self.inputs, self.output = inputs, output
+        self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
+
+    def __call__(
+        self, x_BTD: Array, rotation: Rotation, start: Int[Array, ""], cache: LayerCache | None
+    ) -> tuple[Array, LayerCache]:
+        q_BNTH, new = self._project(x_BTD, rotation)
+        seen = new if cache is None else _written(cache, new, start)
+        B, N, T, H = q_BNTH.shape
+        G = N // self.kv_heads
+        q_BKRH = q_BNTH.reshape(B, self.kv_heads, G * T, H) * H**-0.5
+        scores_BKRS = jnp.einsum("bkrh,bksh->bkrs", q_BKRH, seen.k_BKSH)
+        hidden_TS = jnp.arange(seen.k_BKSH.shape[2])[None, :] > start + jnp.arange(T)[:, None]
+        hidden_RS = jnp.broadcast_to(hidden_TS, (G, *hidden_TS.shape)).reshape(G * T, -1)
+        weights_BKRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_BKRS), axis=-1)
+        mixed_BKRH = jnp.einsum("bkrs,bksh->bkrh", weights_BKRS, seen.v_BKSH)
+        mixed_BTNH = mixed_BKRH.reshape(B, N, T, H).swapaxes(1, 2)
+        return self.output(mixed_BTNH.reshape(B * T, N * H)).reshape(x_BTD.shape), seen
+
+    def _project(self, x_BTD: Array, rotation: Rotation) -> tuple[Array, LayerCache]:
+        B, T, D = x_BTD.shape
+        both = self.heads + 2 * self.kv_heads
+        mixed_BNTH = self.inputs(x_BTD.reshape(B * T, D)).reshape(B, T, both, self.head_width).swapaxes(1, 2)
+        turned_BNTH = _rotate(mixed_BNTH[:, : self.heads + self.kv_heads], rotation)
+        keys, values = turned_BNTH[:, self.heads :], mixed_BNTH[:, self.heads + self.kv_heads :]
+        return turned_BNTH[:, : self.heads], LayerCache(keys, values)
+
+
+class FeedForward(nnx.Module):
+    """SwiGLU (Shazeer, 2002.05202); ``inputs`` makes gate and value in one product."""
+
+    def __init__(self, inputs: Linear | Int8Linear, output: Linear | Int8Linear) -> None:
+        self.inputs, self.output = inputs, output
+
+    def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        both_RF = self.inputs(x_BTD.reshape(-1, x_BTD.shape[-1]))
+        gate_RF, value_RF = jnp.split(both_RF, 2, axis=-1)
+        return self.output(jax.nn.silu(gate_RF) * value_RF).reshape(x_BTD.shape)
+
+
+class DecoderLayer(nnx.Module):
+    """Attention and feed-forward, each on normed input and added to what came in."""
+
+    def __init__(
+        self, attention_norm: RootMeanSquare, attention: Attention, feed_norm: RootMeanSquare, feed: FeedForward
+    ) -> None:
+        self.attention_norm, self.attention = attention_norm, attention
+        self.feed_norm, self.feed = feed_norm, feed
+
+    def __call__(
+        self, x_BTD: Array, rotation: Rotation, start: Array, cache: LayerCache | None
+    ) -> tuple[Array, LayerCache]:
+        mixed_BTD, seen = self.attention(self.attention_norm(x_BTD), rotation, start, cache)
+        x_BTD = x_BTD + mixed_BTD
+        return x_BTD + self.feed(self.feed_norm(x_BTD)), seen
+
+
+class Decoder(nnx.Module):
+    """Tokens in, hidden states out, and from these logits. ``head`` is None where the embedding serves as head."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        embedding: Linear | Int8Linear,
+        layers: list[DecoderLayer],
+        norm: RootMeanSquare,
+        head: Linear | Int8Linear | None,
+    ) -> None:
+        self.config = config
+        self.embedding, self.norm, self.head = embedding, norm, head
+        self.layers = nnx.List(layers)
+
+    def __call__(
+        self, tokens_BT: Int[Array, "B T"], start: Int[Array, ""], caches: list[LayerCache] | None = None
+    ) -> tuple[Float[Array, "B T D"], list[LayerCache]]:
+        """Hidden states of tokens at positions ``start``…, and the caches with these tokens written in.
+
+        Without ``caches`` the tokens see one another alone, and the returned caches hold just them.
+        """
+        B, T = tokens_BT.shape
+        x_BTD = self.embedding.rows(tokens_BT.reshape(-1)).reshape(B, T, -1)
+        rotation = _rotation(self.config, start, T)
+        written = []
+        for index, layer in enumerate(self.layers):
+            graph, weights = nnx.split(layer)
+            x_BTD, cache = _run_layer(graph, weights, x_BTD, rotation, start, caches[index] if caches else None)
+            written.append(cache)
+        return x_BTD, written
+
+    def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        head = self.embedding if self.head is None else self.head
+        return head(self.norm(x_BTD).reshape(-1, x_BTD.shape[-1])).reshape(*x_BTD.shape[:-1], -1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run_layer(graph, weights, x_BTD, rotation, start, cache):  # noqa: ANN001, ANN202
+    """All layers have one shape: behind this inner `jit` the network is traced once, not once per layer."""
+    return nnx.merge(graph, weights)(x_BTD, rotation, start, cache)
+
+
+def _rotation(config: DecoderConfig, start: Array, length: int) -> Rotation:
+    positions_T1 = (start + jnp.arange(length)).astype(jnp.float32)[:, None]
+    angles_TH = positions_T1 * jnp.asarray(config.rope_frequencies, jnp.float32)[None, :]
+    return Rotation(jnp.cos(angles_TH), jnp.sin(angles_TH))
+
+
+def _rotate(x_BNTH: Array, rotation: Rotation) -> Array:
+    first, second = jnp.split(x_BNTH, 2, axis=-1)
+    cos, sin = rotation.cos_TH[None, None], rotation.sin_TH[None, None]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def _written(cache: LayerCache, new: LayerCache, start: Array) -> LayerCache:
+    def put(old: Array, fresh: Array) -> Array:
+        return jax.lax.dynamic_update_slice(old, fresh, (0, 0, start, 0))
+
+    return LayerCache(put(cache.k_BKSH, new.k_BKSH), put(cache.v_BKSH, new.v_BKSH))

@@ -1,0 +1,44 @@
+"""Settings of JAX itself: threads, and the cache of compiled steps. Applied when a model is loaded, never at import."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+_THREADS = "NPROC"
+
+
+def prepare_device(cache: Path, threads: int | None) -> None:
+    """Let JAX keep what it compiles under ``cache`` and, unless it is already running, use ``threads`` threads.
+
+    A cache folder that the surrounding program has chosen stays. Compiled code is kept apart by processor and
+    version: XLA runs foreign code with no more than a warning.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache / "xla" / _machine()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    before = os.environ.get(_THREADS)
+    if threads is not None:
+        os.environ[_THREADS] = str(threads)  # XLA reads its number of threads here, once
+    try:
+        jax.devices()
+    finally:
+        if threads is not None:
+            os.environ.pop(_THREADS)
+            if before is not None:
+                os.environ[_THREADS] = before
+
+
+def _machine() -> str:
+    processors = Path("/proc/cpuinfo")
+    features = ""
+    if processors.exists():
+        lines = processors.read_text().splitlines()
+        features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    seen = f"{platform.machine()} {platform.processor()} {features} {jax.__version__}"
+    return hashlib.sha256(seen.encode()).hexdigest()[:16]

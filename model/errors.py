@@ -1,0 +1,42 @@
+"""What can go wrong in this room; every message is one line that names the thing and the way out."""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """Base of the room's errors."""
+
+
+class ModelNotFound(ModelError):
+    """No model stands where the settings point."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint is damaged or incomplete."""
+
+
+class UnsupportedCheckpoint(CheckpointError):
+    """A sound checkpoint asks for something this room does not compute; the message names it."""
+
+
+class PromptTooLong(ModelError):
+    """The prompt leaves no room for a single token of answer."""
+
+    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens, but the model's context holds {context_tokens}, "
+            "one of them for the answer: shorten the prompt"
+        )
+
+
+class EmptyPrompt(ModelError):
+    """There is nothing to continue."""
+
+    def __init__(self) -> None:
+        super().__init__("the prompt is empty: give at least one character")
+
+
+class NumericalError(ModelError):
+    """The network produced logits that are not finite."""

@@ -1,0 +1,133 @@
+"""Builds the tokenizer from a GGUF file's metadata: byte-level BPE (``gpt2``) and SentencePiece BPE (``llama``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from .chat_template import ChatTemplate
+from .errors import CheckpointError, UnsupportedCheckpoint
+from .tokenizer import TextTokenizer
+
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
+_LLAMA3_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_END_MARKERS = frozenset(
+    ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>", "</s>", "<end_of_turn>")
+)
+
+
+def gguf_tokenizer(metadata: Mapping[str, Any]) -> TextTokenizer:
+    """The tokenizer that the metadata under ``tokenizer.`` describes.
+
+    Raises:
+        CheckpointError: something it needs is missing.
+        UnsupportedCheckpoint: another kind of tokenizer, or word splitting, by name.
+    """
+    kind = _needed(metadata, "model")
+    tokens: list[str] = _needed(metadata, "tokens")
+    kinds: list[int] = metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens)
+    if kind == "gpt2":
+        backend = _byte_level(metadata, tokens)
+    elif kind == "llama":
+        backend = _sentence_piece(metadata, tokens, kinds)
+    else:
+        raise UnsupportedCheckpoint(f"tokenizer {kind!r} is not supported (gpt2 and llama are)")
+    marked = [(token, kinds[index]) for index, token in enumerate(tokens) if kinds[index] in (_CONTROL, _USER_DEFINED)]
+    backend.add_special_tokens([AddedToken(token, normalized=False) for token, k in marked if k == _CONTROL])
+    backend.add_tokens([AddedToken(token, normalized=False) for token, k in marked if k == _USER_DEFINED])
+    begin = _begin_token(metadata, kind, len(tokens))
+    if begin is not None:
+        backend.post_processor = processors.TemplateProcessing(
+            single=[tokens[begin], "$A"], special_tokens=[(tokens[begin], begin)]
+        )
+    return TextTokenizer(backend, _template(metadata, tokens), begin, _end_tokens(metadata, tokens, kinds))
+
+
+def _needed(metadata: Mapping[str, Any], key: str) -> Any:
+    try:
+        return metadata[f"tokenizer.ggml.{key}"]
+    except KeyError:
+        raise CheckpointError(f"the file has no tokenizer.ggml.{key}: it carries no usable tokenizer") from None
+
+
+def _byte_level(metadata: Mapping[str, Any], tokens: list[str]) -> Tokenizer:
+    splitting = metadata.get("tokenizer.ggml.pre", "gpt-2")
+    whole_words_first = splitting == "llama-bpe"
+    merges = [tuple(pair.split(" ", 1)) for pair in _needed(metadata, "merges")]
+    backend = Tokenizer(models.BPE(_vocabulary(tokens), merges, ignore_merges=whole_words_first))
+    by_regex = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    if splitting == "gpt-2":
+        backend.pre_tokenizer = by_regex
+    elif splitting == "smollm":
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), by_regex])
+    elif splitting == "llama-bpe":
+        words = pre_tokenizers.Split(Regex(_LLAMA3_WORDS), "isolated")
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([words, byte_level])
+    else:
+        raise UnsupportedCheckpoint(
+            f"tokenizer.ggml.pre {splitting!r} is not supported (gpt-2, smollm and llama-bpe are)"
+        )
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _sentence_piece(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> Tokenizer:
+    vocabulary = _vocabulary(tokens)
+    unknown = next((tokens[index] for index, kind in enumerate(kinds) if kind == _UNKNOWN), None)
+    merges = _merges(vocabulary, _needed(metadata, "scores"))
+    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
+    spaces: list[normalizers.Normalizer] = [normalizers.Replace(" ", "▁")]
+    words = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    if metadata.get("tokenizer.ggml.add_space_prefix", True):
+        spaces.insert(0, normalizers.Prepend("▁"))
+        words.append(decoders.Strip(" ", 1, 0))
+    backend.normalizer = normalizers.Sequence(spaces)
+    backend.decoder = decoders.Sequence(words)
+    return backend
+
+
+def _merges(vocabulary: dict[str, int], scores: list[float]) -> list[tuple[str, str]]:
+    """SentencePiece joins the neighbours whose union scores best; each way to make a token is one merge."""
+    found = []
+    for whole, index in vocabulary.items():
+        for cut in range(1, len(whole)):
+            left, right = whole[:cut], whole[cut:]
+            if left in vocabulary and right in vocabulary:
+                found.append((-scores[index], vocabulary[left], vocabulary[right], left, right))
+    found.sort()
+    return [(left, right) for *_, left, right in found]
+
+
+def _vocabulary(tokens: list[str]) -> dict[str, int]:
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    if len(vocabulary) != len(tokens):
+        raise CheckpointError(f"damaged: {len(tokens) - len(vocabulary)} tokens of the vocabulary occur twice")
+    return vocabulary
+
+
+def _begin_token(metadata: Mapping[str, Any], kind: str, vocabulary: int) -> int | None:
+    wanted = kind == "llama" or metadata.get("tokenizer.ggml.pre") == "llama-bpe"
+    begin = metadata.get("tokenizer.ggml.bos_token_id")
+    if begin is None or not metadata.get("tokenizer.ggml.add_bos_token", wanted):
+        return None
+    if begin >= vocabulary:
+        raise CheckpointError(f"damaged: the beginning marker is token {begin} of {vocabulary}")
+    return begin
+
+
+def _end_tokens(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> frozenset[int]:
+    named = {metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")}
+    spelled = {index for index, token in enumerate(tokens) if kinds[index] == _CONTROL and token in _END_MARKERS}
+    return frozenset(index for index in named | spelled if index is not None)
+
+
+def _template(metadata: Mapping[str, Any], tokens: list[str]) -> ChatTemplate:
+    names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+    marked = {name: metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
+    spelled = {name: tokens[index] for name, index in marked.items() if index is not None and index < len(tokens)}
+    return ChatTemplate(metadata.get("tokenizer.chat_template"), spelled)

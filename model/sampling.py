@@ -1,0 +1,101 @@
+"""Chooses the next token from logits, inside the compiled step.
+
+The order is that of transformers: repetition penalty (Keskar et al., 1909.05858), temperature, top-k,
+top-p (Holtzman et al., 1904.09751), min-p (Nguyen et al., 2407.01082). Axes: B sequences, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
+
+from .protocol import Sampling
+
+_NEVER = -jnp.inf
+
+
+class Choice(NamedTuple):
+    """`Sampling` as scalars the compiled step takes as arguments; ``key`` is the seed of the random numbers."""
+
+    temperature: ArrayLike
+    top_k: ArrayLike
+    top_p: ArrayLike
+    min_p: ArrayLike
+    repetition_penalty: ArrayLike
+    key: ArrayLike
+
+
+def choice_of(sampling: Sampling, seed: int) -> Choice:
+    """The arguments for ``sampling``; ``seed`` stands in where it names none."""
+    chosen = (sampling.seed if sampling.seed is not None else seed) % 2**64
+    return Choice(
+        np.float32(sampling.temperature),
+        np.int32(min(sampling.top_k, np.iinfo(np.int32).max)),
+        np.float32(sampling.top_p),
+        np.float32(sampling.min_p),
+        np.float32(sampling.repetition_penalty),
+        np.array([chosen >> 32, chosen % 2**32], np.uint32),
+    )
+
+
+def choose(
+    logits_BV: Float[Array, "B V"], seen_BV: Bool[Array, "B V"], choice: Choice, position: Int[Array, ""]
+) -> Int[Array, "B"]:
+    """The next token of each sequence; -1 where a logit is not finite. ``position`` makes each draw another one."""
+    penalised_BV = _penalise(logits_BV, seen_BV, choice.repetition_penalty)
+    token_B = jax.lax.cond(
+        choice.temperature > 0.0,
+        lambda: _draw(penalised_BV, choice, position),
+        lambda: jnp.argmax(penalised_BV, axis=-1).astype(jnp.int32),
+    )
+    finite_B = jnp.all(jnp.isfinite(logits_BV), axis=-1)
+    return jnp.where(finite_B, token_B, -1)
+
+
+def filtered(logits_BV: Float[Array, "B V"], choice: Choice) -> Float[Array, "B V"]:
+    """Logits over temperature, with -inf where top-k, top-p or min-p rule a token out.
+
+    Tokens exactly as likely as the last one kept are kept too.
+    """
+    logits_BV = logits_BV / choice.temperature
+    vocabulary = logits_BV.shape[-1]
+    counted = jnp.where(choice.top_k > 0, jnp.minimum(choice.top_k, vocabulary), vocabulary).astype(jnp.float32)
+    odds_BV = jnp.exp(logits_BV - jnp.max(logits_BV, axis=-1, keepdims=True))
+    least_B1 = _largest_threshold(odds_BV, jnp.ones_like(odds_BV), counted)
+    kept_BV = jnp.where(odds_BV >= least_B1, odds_BV, 0.0)
+    mass_B1 = choice.top_p * jnp.sum(kept_BV, axis=-1, keepdims=True)
+    nucleus_B1 = jnp.where(choice.top_p < 1.0, _largest_threshold(kept_BV, kept_BV, mass_B1), 0.0)
+    bound_B1 = jnp.maximum(jnp.maximum(least_B1, nucleus_B1), choice.min_p)
+    return jnp.where(odds_BV >= bound_B1, logits_BV, _NEVER)
+
+
+def _penalise(logits_BV: Array, seen_BV: Array, penalty: Array) -> Array:
+    pushed_BV = jnp.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
+    return jnp.where(seen_BV, pushed_BV, logits_BV)
+
+
+def _draw(logits_BV: Array, choice: Choice, position: Array) -> Array:
+    key = jax.random.fold_in(jax.random.wrap_key_data(choice.key), position)
+    return jax.random.categorical(key, filtered(logits_BV, choice), axis=-1).astype(jnp.int32)
+
+
+def _largest_threshold(odds_BV: Array, worth_BV: Array, enough: Array) -> Array:
+    """The largest t for which the tokens with odds >= t are worth ``enough`` together, to the last bit.
+
+    Sorting a vocabulary costs XLA's CPU backend milliseconds. Non-negative floats are ordered as their bits are,
+    so 31 halvings of the bit pattern find the threshold instead.
+    """
+    bits_BV = jax.lax.bitcast_convert_type(odds_BV, jnp.int32)
+
+    def halve(step: Array, found_B1: Array) -> Array:
+        tried_B1 = found_B1 | (1 << (30 - step))
+        worth_B1 = jnp.sum(jnp.where(bits_BV >= tried_B1, worth_BV, 0.0), axis=-1, keepdims=True)
+        return jnp.where(worth_B1 >= enough, tried_B1, found_B1)
+
+    start_B1 = jnp.zeros((*odds_BV.shape[:-1], 1), jnp.int32)
+    return jax.lax.bitcast_convert_type(jax.lax.fori_loop(0, 31, halve, start_B1), jnp.float32)
