@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config.paths import cache_dir
+from ..config.schema import Settings
 from ..rag.values import IngestReport, Passage, SearchResult
 from .assistant import Assistant
 from .errors import AssistantError
@@ -56,7 +57,8 @@ class RetrievalScores:
     def of(cls, ranks: Sequence[int | None]) -> RetrievalScores:
         """Scores of the gold passages' ranks, from 1; None where a passage was not found."""
         found = [rank if rank is not None and rank <= _DEEPEST else None for rank in ranks]
-        return cls(*(round(recall_at(found, k), 4) for k in (1, 3, _DEEPEST)), round(mean_reciprocal_rank(found), 4))
+        at_1, at_3, at_10 = (round(recall_at(found, k), 4) for k in (1, 3, _DEEPEST))
+        return cls(at_1, at_3, at_10, round(mean_reciprocal_rank(found), 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class EvaluationReport:
 
 def evaluate(
     folder: Path,
-    overrides: Mapping[str, Any] | None = None,
+    settings: Settings,
     *,
     sample: int | None = None,
     seed: int = 0,
@@ -112,7 +114,7 @@ def evaluate(
 ) -> EvaluationReport:
     """Index all passages of ``folder``, then ask ``sample`` of its questions (all by default).
 
-    ``answers`` questions of the sample are also answered end to end. ``overrides`` are settings by dotted key.
+    ``answers`` questions of the sample are also answered end to end. ``settings.data_dir`` is not touched.
 
     Raises:
         AssistantError: a file is missing or a line is malformed; the message names the line.
@@ -126,8 +128,9 @@ def evaluate(
     ]
     if sample is not None and sample < len(questions):
         questions = random.Random(seed).sample(questions, sample)
-    home = cache_dir() / "evaluation" / _digest(passages)
-    with Assistant.open(home / "data", overrides=overrides) as assistant:
+    home = cache_dir() / "evaluation" / _digest(passages, settings)
+    chosen = settings.model_dump(exclude={"data_dir"}, exclude_defaults=True)
+    with Assistant.open(home / "data", overrides=chosen) as assistant:
         _index(assistant, passages, home / "passages", report)
         assistant.library.embedder.warm_up()
         if questions:  # the first search builds the sparse index and loads the reranker
@@ -158,8 +161,11 @@ def _read(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
         raise AssistantError(f"{path}: is not gzip'd JSON Lines ({error})") from error
 
 
-def _digest(passages: Sequence[Mapping[str, Any]]) -> str:
-    whole = hashlib.sha256()
+def _digest(passages: Sequence[Mapping[str, Any]], settings: Settings) -> str:
+    """Names what determines the stored chunks and vectors."""
+    rag = settings.rag
+    fixed = (rag.embedding_model, rag.chunk_tokens, rag.chunk_overlap_sentences, rag.dedup, rag.dedup_threshold)
+    whole = hashlib.sha256(repr(fixed).encode())
     for passage in passages:
         whole.update(f"{passage['id']}\0{passage['text']}\0".encode())
     return whole.hexdigest()[:24]
