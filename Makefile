@@ -1,0 +1,44 @@
+# Needs Python 3.11, make and a C compiler; everything else is installed into .venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+DEMO := .demo
+
+.PHONY: demo install test check benchmark clean
+
+demo: .venv/installed
+	$(BIN)/python examples/demo.py --data-dir $(DEMO)
+
+install: .venv/installed
+
+# torch comes first and alone, so that nothing else pulls a build for GPUs that are not there.
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv (once; about three minutes) ..."
+	$(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) --constraint constraints.txt --editable .
+	$(BIN)/capibara models pull
+	@touch $@
+
+.venv/developer: .venv/installed
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: .venv/developer
+	$(BIN)/python -m pytest -q
+
+check: .venv/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+.venv/benchmarks: .venv/developer
+	$(PIP) --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+benchmark: .venv/benchmarks
+	$(BIN)/python benchmarks/decode.py
+	$(BIN)/python benchmarks/ingest.py
+
+clean:
+	rm -rf .venv $(DEMO) build *.egg-info
