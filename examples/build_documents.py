@@ -22,7 +22,6 @@ from xml.sax.saxutils import escape
 
 import docx
 from docx.document import Document as WordDocument
-from docx.shared import Pt
 from reportlab.lib.colors import HexColor
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
@@ -131,7 +130,7 @@ def build_pdf(elements: list[Element], binary: Binary) -> bytes:
         buffer, pagesize=A4, title=title, author=binary.author, lang=binary.language, invariant=1
     )
     frame = Frame(26 * mm, 22 * mm, A4[0] - 52 * mm, A4[1] - 44 * mm, 0, 0, 0, 0)
-    document.addPageTemplates(PageTemplate(frames=[frame], onPage=furniture))
+    document.addPageTemplates(PageTemplate(frames=[frame], onPageEnd=furniture))
     styles = pdf_styles()
     document.build([pdf_flowable(element, styles) for element in elements])
     return buffer.getvalue()
@@ -157,7 +156,6 @@ def add_to_word(document: WordDocument, element: Element) -> None:
 def build_docx(elements: list[Element], binary: Binary) -> bytes:
     """Write a Word file whose archive entries all bear the document's own date."""
     document = docx.Document()
-    document.styles["Normal"].font.size = Pt(11)
     for element in elements:
         add_to_word(document, element)
     properties = document.core_properties
