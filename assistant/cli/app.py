@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from . import models, settings
+from . import ask, chat, documents, evaluate, ingest, models, search, settings, status
 from .failures import INTERRUPTED, report
 
 app = typer.Typer(
@@ -18,8 +18,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(ingest.ingest)
+app.command()(ask.ask)
+app.command()(chat.chat)
+app.command()(search.search)
+app.add_typer(documents.app, name="documents")
+app.command()(status.status)
 app.add_typer(models.app, name="models")
 app.add_typer(settings.app, name="config")
+app.command("eval")(evaluate.evaluate)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -18,7 +18,8 @@ class Interruption:
     Ending at once is safe: what the store has acknowledged survives any kill.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, message: str = "capibara: stopping; press Ctrl-C again to end at once") -> None:
+        self._message = message
         self.cancel = threading.Event()
         self._earlier: Any = None
 
@@ -33,4 +34,4 @@ class Interruption:
         if self.cancel.is_set():
             os._exit(INTERRUPTED)
         self.cancel.set()
-        note("capibara: stopping; press Ctrl-C again to end at once")
+        note(self._message)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ...config import LoadedSettings
     from ..assistant import Assistant
 
+Collection = Annotated[
+    str | None, typer.Option("--collection", metavar="NAME", help="Collection; none: assistant.collection.")
+]
+
 _SHARED = {
     "config": (Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file (TOML).")], None),
     "data_dir": (Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Data folder.")], None),

@@ -19,7 +19,7 @@ app = typer.Typer(help="List the models and fetch missing ones.", no_args_is_hel
 @app.command("list")
 @command
 def list_(invocation: Invocation) -> None:
-    """Show the configured and the bundled models: where they are, or how to get them."""
+    """Show the models. Where each one is, or how to get it."""
     from ..models import list_models
 
     loaded, _ = invocation.settings()
@@ -41,7 +41,7 @@ def pull(
     name: Annotated[str | None, typer.Argument(help="owner/model of the hub; none: the default models.")] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Only files like this.")] = None,
 ) -> None:
-    """Fetch the two default models, or one from the Hugging Face hub; the only command that uses the network."""
+    """Fetch the default models, or one from the hub. No other command uses the network."""
     if name is None:
         _pull_bundled(invocation)
     else:

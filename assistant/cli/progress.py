@@ -35,6 +35,8 @@ class _Bar:
     def update(self, what: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` is reached, at the moment with ``what``."""
         if self._bar is not None:
+            if done < self._bar.tasks[0].completed:  # another stretch of work, with a speed of its own
+                self._bar.reset(self._task)
             self._bar.update(self._task, description=what[-40:], completed=done, total=total)
 
 

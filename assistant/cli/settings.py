@@ -13,7 +13,7 @@ app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
 @app.command()
 @command
 def show(invocation: Invocation) -> None:
-    """Print every effective setting and where it came from; secrets are masked."""
+    """Print every setting and its origin. Secrets are masked."""
     from ...config import effective
 
     loaded, data_dir = invocation.settings()
@@ -28,7 +28,7 @@ def show(invocation: Invocation) -> None:
 @app.command()
 @command
 def check(invocation: Invocation) -> None:
-    """Check the settings of every source; exit code 2 and one line for each mistake."""
+    """Check all settings. Exit code 2 and one line for each mistake."""
     loaded, data_dir = invocation.settings()
     changed = sum(origin.kind != "default" for origin in loaded.origins.values())
     if invocation.as_json:
