@@ -9,7 +9,7 @@ def _words(text: str) -> frozenset[str]:
 
 INNER = _words("""
     mr mrs ms dr prof st mt ft rev hon gov sen rep gen col lt sgt capt cmdr adm maj fr msgr pres supt
-    e.g i.e eg ie vs v cf viz approx ca c. fig figs eq eqs sec ch vol vols pp ed eds nos art arts para ref refs
+    e.g i.e eg ie vs v cf viz approx ca c. fig figs eq eqs sec ch vol vols pp ed eds nos op art arts para ref refs
     sr sra srta dra d dña lic ing ud uds p.ej p. ej pág págs núm núms tel aprox avda av excmo ilmo vid
     z.b d.h u.a o.ä i.d.r bzw ggf evtl vgl sog inkl exkl zzgl nr str abb abs bd hr hrn fam dipl st geb gest
     mme mlle mm m.me éd sig sigg dott ecc.

@@ -133,7 +133,9 @@ def _is_border(text: str, begin: int, match: re.Match[str], end: int) -> bool:
     if stop[0] != "." or stop.startswith(".."):
         return True
     before = _LAST_WORD.search(text, max(begin, match.start() - 40), match.start())
-    return before is None or _ends_here(before.group(), word, stop, at_start=before.start() == _first(text, begin))
+    return before is None or _ends_here(
+        before.group(), word, stop, at_start=before.start() == _first(text, begin), initial=_is_initial(text, following)
+    )
 
 
 def _first(text: str, begin: int) -> int:
@@ -143,15 +145,20 @@ def _first(text: str, begin: int) -> int:
     return begin
 
 
+def _is_initial(text: str, following: re.Match[str] | None) -> bool:
+    """The next word is one letter with a stop behind it: "A. A. Milne"."""
+    return following is not None and text[following.end() : following.end() + 1] == "."
+
+
 def _is_lower(word: str) -> bool:
     """Lower case all through; a brand such as "iPhone" may open a sentence."""
     return word[:1].islower() and not any(character.isupper() for character in word[1:3])
 
 
-def _ends_here(before: str, word: str, stop: str, *, at_start: bool) -> bool:
+def _ends_here(before: str, word: str, stop: str, *, at_start: bool, initial: bool) -> bool:
     """Whether a full stop behind the word ``before`` ends a sentence, given the next ``word``."""
-    key = before.lower().rstrip(".")
-    opens = word.lower() in OPENERS
+    key = before.lower().rstrip(".").rpartition("-")[2]
+    opens = word.lower() in OPENERS and not (len(word) == 1 and initial)
     if before.isdigit():
         return _number_ends(before, word, at_start=at_start, opens=opens)
     if len(stop) > 1 and not stop[1:].isspace():  # closing quote or bracket, reference mark: the stop was meant

@@ -17,15 +17,15 @@ from ..errors import DocumentError
 from ..values import Block
 from .document import StreamedDocument
 from .encoding import declared_in, detect_bytes
-from .html_content import main_content
+from .html_content import main_content, tags
 from .source import check, unreadable
 from .tables import Header, row_text, table_text
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = frozenset(
-    "address article aside blockquote body caption center dd details dialog div dl dt fieldset figcaption figure footer"
-    " form header hgroup hr html li main menu nav ol p section summary table tbody td tfoot th thead tr ul".split()  # noqa: SIM905
-)
+_BLOCKS = tags("""
+    address article aside blockquote body caption center dd details dialog div dl dt fieldset figcaption figure footer
+    form header hgroup hr html li main menu nav ol p section summary table tbody td tfoot th thead tr ul
+    """)
 _BLANKS = re.compile(r"\s+")
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 

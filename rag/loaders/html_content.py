@@ -6,14 +6,18 @@ import re
 
 from lxml.html import HtmlElement
 
-_DROPPED = frozenset(
-    "script style noscript template svg math-renderer nav aside iframe object embed canvas audio video button select"
-    " textarea input dialog head".split()  # noqa: SIM905
-)
-_PAGE_FRAME = ("header", "footer", "form")
-_ROLES = frozenset(
-    "navigation banner contentinfo complementary search menu menubar toolbar dialog alertdialog".split()  # noqa: SIM905
-)
+
+def tags(names: str) -> frozenset[str]:
+    """A set of names out of a list parted by blanks."""
+    return frozenset(names.split())
+
+
+_DROPPED = tags("""
+    script style noscript template svg math-renderer nav aside iframe object embed canvas audio video button select
+    textarea input dialog head
+    """)
+_PAGE_FRAME = tags("header footer form")
+_ROLES = tags("navigation banner contentinfo complementary search menu menubar toolbar dialog alertdialog")
 _BOILERPLATE = re.compile(
     r"(?:^|[\s_-])(?:navbar|navbox|nav|navigation|menu|sidebar|breadcrumbs?|cookies?|footer|toc|pagination|pager|share"
     r"|sharing|social|advert|advertisement|ads|banner|skip-?link|skip-?to|editsection|jump-link|catlinks|printfooter"

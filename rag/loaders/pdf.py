@@ -7,10 +7,10 @@ still leaves gaps, and opens AES encryption without a further package.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-import pypdfium2
 from pypdfium2 import PdfDocument, PdfiumError, raw
 
 from ...config.schema import RagSettings
@@ -18,9 +18,10 @@ from ..errors import DocumentError
 from ..values import Block
 from .document import StreamedDocument
 from .pdf_layout import PageLayout
-from .pdf_lines import PDFIUM, lines_of
+from .pdf_lines import PDFIUM, Line, lines_of
 from .source import check, head, kind_by_magic
 
+_PAGES_AHEAD = 8
 _NO_TEXT_LAYER = "no text layer; page images need OCR, which this version does not do"
 
 
@@ -80,21 +81,30 @@ def _is_title(title: str) -> bool:
     """Whether a declared title names the document, and not the file or program it was made with."""
     lowered = title.strip().lower()
     suffixes = (".doc", ".docx", ".pdf", ".dvi", ".tex", ".indd", ".ppt", ".pptx", ".xls", ".xlsx", ".qxd", ".html")
-    return len(lowered) > 3 and not lowered.endswith(suffixes) and "untitled" not in lowered
+    if lowered.endswith(suffixes) or lowered in ("(anonymous)", "untitled", "untitled document", "unknown"):
+        return False
+    return len(lowered) > 3 and any(map(str.isalpha, lowered)) and not ("_" in lowered and " " not in lowered)
 
 
 def _blocks(pdf: PdfDocument, pages: int, warnings: list[str]) -> Iterator[Block]:
     layout = PageLayout()
     bare, unread = 0, []
+    ahead: deque[tuple[int, list[Line]]] = deque()
     try:
-        for index in range(pages):
+        for page in range(1, pages + 1):
             try:
-                lines = lines_of(pdf, index)
+                lines = lines_of(pdf, page - 1)
             except PdfiumError:
-                unread.append(index + 1)
+                unread.append(page)
                 continue
             bare += not lines
-            yield from layout.blocks(lines, index + 1)
+            layout.learn(lines)
+            ahead.append((page, lines))
+            if len(ahead) > _PAGES_AHEAD:
+                number, lines = ahead.popleft()
+                yield from layout.blocks(lines, number)
+        for number, lines in ahead:
+            yield from layout.blocks(lines, number)
     finally:
         with PDFIUM:
             pdf.close()
@@ -102,8 +112,3 @@ def _blocks(pdf: PdfDocument, pages: int, warnings: list[str]) -> Iterator[Block
         warnings.append(f"{len(unread)} of {pages} pages are damaged and were left out (first: page {unread[0]})")
     if bare and bare < pages:
         warnings.append(f"{bare} of {pages} pages hold no text; images need OCR, which this version does not do")
-
-
-def engine_version() -> str:
-    """The version of PDFium in use, which decides how text is extracted."""
-    return str(pypdfium2.PDFIUM_INFO)

@@ -16,8 +16,10 @@ from statistics import median
 from ..values import Block
 from .pdf_lines import Line
 
-_HEADING_SIZE = 1.12
+_HEADING_SIZE = 1.09
 _LONGEST_HEADING = 160
+_SHORT_ROW = 40
+_NEIGHBOURS = 12
 _NUMBERED = re.compile(r"(?:\d{1,2}(?:\.\d{1,2}){0,3}\.?|[A-Z]\.|[IVX]{1,5}\.)\s+\D")
 _BULLET = re.compile(r"\s*(?:[-*•‣▪◦·●○■–—]|\(?\d{1,3}[.)]|\[\d{1,3}\])\s")
 _STOP = re.compile(r"[.!?:…。][\"'”’»)\]]*\d{0,3}$")
@@ -33,10 +35,7 @@ class PageLayout:
         self._sizes: Counter[float] = Counter()
 
     def blocks(self, lines: Sequence[Line], page: int) -> Iterator[Block]:
-        """The paragraphs and headings of one page, in reading order."""
-        for line in lines:
-            self._words.update(word.lower() for word in _WORD.findall(line.text.rstrip("\x02")))
-            self._sizes[round(line.size, 1)] += len(line.text)
+        """The paragraphs and headings of one page that was learned before, in reading order."""
         if not lines:
             return
         body = self._sizes.most_common(1)[0][0]
@@ -49,17 +48,35 @@ class PageLayout:
                 group, text = [following], following.text
             else:
                 group.append(following)
-                wraps = _is_full(line, following, lines[max(0, i - 8) : i + 10])
+                if _same_row(line, following):
+                    blank = " " if following.left - line.right > 0.15 * body else ""
+                    text = text.rstrip() + blank + following.text.lstrip()
+                    continue
+                wraps = _is_full(line, following, _column(lines, i, gap))
                 text = self._joined(text, following.text, wraps=wraps)
         yield from self._block(group, text, page, body)
 
+    def learn(self, lines: Sequence[Line]) -> None:
+        """Take in the type sizes and words of a page; pages read ahead make the judgement better.
+
+        The parts of a word broken at a line's end are no words.
+        """
+        broken = False
+        for line in lines:
+            words = _WORD.findall(line.text)
+            first = 1 if broken else 0
+            broken = line.text.rstrip()[-1] in "\x02-"
+            self._words.update(word.lower() for word in words[first : len(words) - broken])
+            self._sizes[round(line.size, 1)] += len(line.text)
+
     def _breaks(self, line: Line, following: Line, gap: float, body: float) -> bool:
         """Whether a new paragraph begins with the ``following`` line."""
-        if line.text.endswith("\x02"):
+        if line.text.endswith("\x02") or _same_row(line, following):
             return False
+        if _heading_like(line, body) and not 0.9 < line.size / following.size < 1.1:
+            return True
         if _heading_like(line, body) != _heading_like(following, body):
-            # A raised or lowered sign in another size is no heading.
-            return len(line.text.strip()) > 3 and len(following.text.strip()) > 3
+            return True
         fall = line.baseline - following.baseline
         if fall < -0.5 * line.size:  # up again: the next column
             return not following.text.lstrip()[:1].islower()
@@ -84,7 +101,7 @@ class PageLayout:
             return "-"
         last = second[0].split("-")[0].lower()
         whole, split = first.lower() + last, f"{first}-{last}".lower()
-        if any(word == split or word.startswith(split + "-") for word in (split,) if word in self._words):
+        if split in self._words:
             return "-"
         if whole in self._words:
             return ""
@@ -122,16 +139,41 @@ def _names(text: str) -> bool:
 def _level(line: Line, text: str, body: float) -> int:
     numbered = re.match(r"(\d{1,2}(?:\.\d{1,2})*)\.?\s", text)
     if numbered:
-        return min(6, 2 + numbered[1].count("."))
+        return min(6, (1 if line.size >= 1.6 * body else 2) + numbered[1].count("."))
     return 1 if line.size >= 1.6 * body else 2 if line.size >= 1.3 * body else 3
 
 
-def _is_full(line: Line, following: Line, around: Sequence[Line]) -> bool:
+def _column(lines: Sequence[Line], i: int, gap: float) -> float:
+    """How far to the right the lines about line ``i`` reach that stand one below the other without a gap."""
+    right = lines[i].right
+    for step in (-1, 1):
+        j = i
+        while 0 <= j + step < len(lines) and abs(j + step - i) <= _NEIGHBOURS:
+            near, far = lines[j], lines[j + step]
+            fall = (far.baseline - near.baseline) * -step
+            if not 0 < fall < 1.45 * gap or abs(far.left - lines[i].left) > 1.5 * lines[i].size:
+                break
+            right = max(right, far.right)
+            j += step
+    return right
+
+
+def _is_full(line: Line, following: Line, column: float) -> bool:
     """Whether the first word of the ``following`` line would not have fitted behind ``line``."""
-    column = [other.right for other in around if abs(other.left - line.left) < 3 * line.size]
-    words = following.text.split(None, 1)
-    room = (len(words[0]) + 1) * following.character if words else 0.0
-    return line.text.endswith("\x02") or line.right + room > max(column, default=line.right) - 0.5 * line.size
+    if line.text.endswith("\x02"):
+        return True
+    if line.right > column - 0.5 * line.size and len(line.text) > _SHORT_ROW / 2:
+        return True
+    words = following.text.split()
+    if not words or (len(line.text.split()) < _SHORT_ROW / 5 and not words[0][0].islower()):
+        return False  # a row of a form or a table
+    return line.right + (len(words[0]) + 1) * following.character > column - 0.5 * line.size
+
+
+def _same_row(line: Line, following: Line) -> bool:
+    """A raised or lowered sign, or what follows one: PDFium makes lines of their own of them."""
+    near = abs(line.baseline - following.baseline) < 0.6 * max(line.size, following.size)
+    return near and following.left > line.right - 0.5 * line.size
 
 
 def _is_short(line: Line, following: Line) -> bool:

@@ -14,6 +14,7 @@ PDFIUM = threading.Lock()
 """PDFium keeps state for the whole process and must not be entered by two threads."""
 
 _LINE = re.compile(r"[^\r\n]+")
+_BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
 _BOLD_WEIGHT = 600
 
 
@@ -74,10 +75,9 @@ def _measured(text_page: PdfTextPage, text: str, start: int, line: str) -> Line:
     # PDFium counts UTF-16 units and inserts line ends of its own: it maps the indices itself.
     first = start + len(line) - len(line.lstrip())
     last = start + len(line.rstrip().rstrip("\x02")) - 1
-    boxes = [
-        _box(text_page, _character_index(text_page, text, max(position, 0))) for position in {first, max(first, last)}
-    ]
-    index = _character_index(text_page, text, first)
+    indices = [_character_index(text_page, text, position) for position in (first, max(first, last))]
+    boxes = [_box(text_page, index) for index in indices]
+    index = indices[0]
     x, y = ctypes.c_double(), ctypes.c_double()
     raw.FPDFText_GetCharOrigin(text_page, index, x, y)
     return Line(
@@ -86,12 +86,12 @@ def _measured(text_page: PdfTextPage, text: str, start: int, line: str) -> Line:
         right=max(right for _, right in boxes),
         baseline=y.value,
         size=float(raw.FPDFText_GetFontSize(text_page, index)),
-        bold=raw.FPDFText_GetFontWeight(text_page, index) >= _BOLD_WEIGHT,
+        bold=all(raw.FPDFText_GetFontWeight(text_page, i) >= _BOLD_WEIGHT for i in indices),
     )
 
 
 def _character_index(text_page: PdfTextPage, text: str, position: int) -> int:
-    units = position + sum(character > "\uffff" for character in text[:position]) if not text.isascii() else position
+    units = position + len(_BEYOND_BMP.findall(text, 0, position))
     return int(raw.FPDFText_GetCharIndexFromTextIndex(text_page, units))
 
 
