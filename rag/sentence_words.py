@@ -8,17 +8,18 @@ def _words(text: str) -> frozenset[str]:
 
 
 INNER = _words("""
-    mr mrs ms dr prof st mt ft rev hon gov sen rep gen col lt sgt capt cmdr adm maj fr msgr pres supt
-    e.g i.e eg ie vs v cf viz approx ca c. fig figs eq eqs sec ch vol vols pp ed eds nos op art arts para ref refs
+    mr mrs ms dr prof st mt ft rev hon gov sen lt sgt capt cmdr adm maj fr msgr pres supt
+    e.g i.e eg ie vs v cf viz approx ca c. fig figs eq eqs vol vols pp ed eds nos op
     sr sra srta dra d dña lic ing ud uds p.ej p. ej pág págs núm núms tel aprox avda av excmo ilmo vid
-    z.b d.h u.a o.ä i.d.r bzw ggf evtl vgl sog inkl exkl zzgl nr str abb abs bd hr hrn fam dipl st geb gest
-    mme mlle mm m.me éd sig sigg dott ecc.
+    z.b d.h u.a o.ä i.d.r bzw ggf evtl vgl sog inkl exkl zzgl nr str abb abs bd hr hrn fam dipl st
+    mme mlle m.me éd sig sigg dott ecc.
     """)
 """Abbreviations that never end a sentence, without their last stop."""
 
 TRAILING = _words("""
     etc inc ltd co corp bros jr al u.s u.s.a u.k u.n e.u d.c a.m p.m b.c a.d b.c.e c.e ph.d m.d b.a m.a no p
     a.c d.c ee.uu uu ee s.a s.l cía usw u.s.w jh jhs mio mrd std min max sek dept univ assn est ave blvd rd sq
+    art arts para ref refs sec ch rep gen col geb gest
     jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun ene abr ago dic i.e.s n.y l.a
     """)
 """Abbreviations that may end a sentence: the next word decides."""

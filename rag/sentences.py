@@ -28,6 +28,7 @@ _LAST_WORD = re.compile(r"[^\s\"'“”‘’«»()\[\]{}<>/—–]+$")
 _NEXT_WORD = re.compile(r"[\"'“”‘’«»„‚(\[{¿¡*_\s]*([^\W_]+(?:['’][^\W\d_]+)?)?")
 _BRACKETED = re.compile(r"\([^()\n]{0,300}\)|\[[^\[\]\n]{0,300}\]")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]\.")
+_FORMULA = re.compile(r"(?<![^\W_])(?:[A-Z][a-z]?\d*)+\)?$")
 _LINE_WIDTH = 40
 
 
@@ -94,6 +95,8 @@ def _ends_on_purpose(line: str, following: str, width: int) -> bool:
     if not head or not tail:
         return True
     if head[0].islower() or tail[-1] in ",;-–—(":
+        return False
+    if head[0].isdigit() and _FORMULA.search(tail):  # a lowered digit that was copied as a line: H, 2O
         return False
     return width < _LINE_WIDTH or len(line.rstrip()) + 1 + len(head.split(None, 1)[0]) < 0.9 * width
 
@@ -165,7 +168,7 @@ def _ends_here(before: str, word: str, stop: str, *, at_start: bool, initial: bo
         return key not in INNER and not (_INITIALS.fullmatch(before + ".") and not opens)
     if key in INNER:
         return False
-    if key in TRAILING or _INITIALS.fullmatch(before + "."):
+    if key in TRAILING or (_INITIALS.fullmatch(before + ".") and (before[0].isupper() or "." in before)):
         return opens and not (at_start and len(before) == 1)
     return True
 

@@ -152,7 +152,8 @@ class _Reader:
 
 def _table(table: HtmlElement) -> str | None:
     """A data table as rows of text; None for a table that only lays out the page."""
-    if next(table.iterdescendants("table", "h1", "h2", "h3", "ul", "ol", "pre"), None) is not None:
+    lists = () if table.find(".//th") is not None else ("ul", "ol")
+    if next(table.iterdescendants("table", "h1", "h2", "h3", "pre", *lists), None) is not None:
         return None
     rows = list(table.iter("tr"))
     cells = [[cell for cell in row if cell.tag in ("td", "th")] for row in rows]
@@ -172,6 +173,7 @@ def _table(table: HtmlElement) -> str | None:
 
 
 def _cell(cell: HtmlElement) -> str:
-    for element in cell.iter("br", "p", "div"):
-        element.tail = " " + (element.tail or "")
-    return _collapse(cell.text_content())
+    for element in cell.iter("br", "p", "div", "li"):
+        end = ", " if element.tag == "li" and element.getnext() is not None else " "
+        element.tail = end + (element.tail or "").lstrip()
+    return re.sub(r"\s+(?=,)", "", _collapse(cell.text_content()))

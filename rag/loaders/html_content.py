@@ -20,7 +20,7 @@ _PAGE_FRAME = tags("header footer form")
 _ROLES = tags("navigation banner contentinfo complementary search menu menubar toolbar dialog alertdialog")
 _BOILERPLATE = re.compile(
     r"(?:^|[\s_-])(?:navbar|navbox|nav|navigation|menu|sidebar|breadcrumbs?|cookies?|footer|toc|pagination|pager|share"
-    r"|sharing|social|advert|advertisement|ads|banner|skip-?link|skip-?to|editsection|jump-link|catlinks|printfooter"
+    r"|sharing|social|advert|advertisement|ads|banner|skip-?link|skip-?to|editsection|cite-backlink|jump-link|catlinks|printfooter"
     r"|noprint|hash-link|headerlink|visually-hidden|sr-only|screen-reader-text|mw-empty-elt)(?:$|[\s_-])",
     re.IGNORECASE,
 )
