@@ -26,6 +26,7 @@ _PARAGRAPH_BREAK = re.compile(r"\n[^\S\n]*\n\s*|[\x0b\x0c\u2028\u2029]\s*")
 _LIST_ITEM = re.compile(r"[^\S\n]*(?:[-*+•‣▪◦·●○■–—]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)])\s+\S")
 _LAST_WORD = re.compile(r"[^\s\"'“”‘’«»()\[\]{}<>/—–]+$")
 _NEXT_WORD = re.compile(r"[\"'“”‘’«»„‚(\[{¿¡*_\s]*([^\W_]+(?:['’][^\W\d_]+)?)?")
+_SPACED = re.compile(r"(?<![^\W\d_])[^\W\d_](?:\.\s[^\W\d_]){1,3}$")
 _BRACKETED = re.compile(r"\([^()\n]{0,300}\)|\[[^\[\]\n]{0,300}\]")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]\.")
 _FORMULA = re.compile(r"(?<![^\W_])(?:[A-Z][a-z]?\d*)+\)?$")
@@ -136,7 +137,12 @@ def _is_border(text: str, begin: int, match: re.Match[str], end: int) -> bool:
     if stop[0] != "." or stop.startswith(".."):
         return True
     before = _LAST_WORD.search(text, max(begin, match.start() - 40), match.start())
-    return before is None or _ends_here(
+    if before is None:
+        return True
+    spaced = _SPACED.search(text, max(begin, match.start() - 40), match.start())
+    if spaced and re.sub(r"\s", "", spaced.group()).lower() in INNER:  # "z. B."
+        return False
+    return _ends_here(
         before.group(), word, stop, at_start=before.start() == _first(text, begin), initial=_is_initial(text, following)
     )
 
@@ -166,7 +172,7 @@ def _ends_here(before: str, word: str, stop: str, *, at_start: bool, initial: bo
         return _number_ends(before, word, at_start=at_start, opens=opens)
     if len(stop) > 1 and not stop[1:].isspace():  # closing quote or bracket, reference mark: the stop was meant
         return key not in INNER and not (_INITIALS.fullmatch(before + ".") and not opens)
-    if key in INNER:
+    if key in INNER or (initial and len(before) == 1):
         return False
     if key in TRAILING or (_INITIALS.fullmatch(before + ".") and (before[0].isupper() or "." in before)):
         return opens and not (at_start and len(before) == 1)
