@@ -10,7 +10,11 @@ from pathlib import Path
 from capibara.assistant import AnswerReady, Assistant, Citation, Retrieved, TextDelta
 
 DOCUMENTS = Path(__file__).parent / "documents"
-QUESTIONS = ("", "", "")
+QUESTIONS = (
+    "Where is the muster point when the alarm sounds?",
+    "How much does a night in Casa Garza cost?",
+    "¿Cuándo se celebra la Fiesta de la Red?",
+)
 
 
 def main() -> None:
