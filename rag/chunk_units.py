@@ -21,7 +21,7 @@ class Unit:
     """A part of the document, [start, end), that begins and ends with no white space.
 
     ``tokens`` begin in it. ``level`` is the heading's level if the unit is (part of) one. ``sentence`` says that it is
-    a whole sentence of prose, ``ends_paragraph`` that a paragraph, a record or a line of code ends with it.
+    a whole sentence of prose, ``whole`` that it was not cut for its length, ``ends_paragraph`` that a paragraph, a record or a line of code ends with it.
     """
 
     start: int
@@ -29,6 +29,7 @@ class Unit:
     tokens: int
     level: int | None = None
     sentence: bool = False
+    whole: bool = True
     ends_paragraph: bool = False
 
     @property
@@ -57,6 +58,7 @@ def units_of(block: Block, start: int, embedder: Embedder, most_tokens: int, mos
                 tokens=_tokens(starts, counted, end),
                 level=block.heading,
                 sentence=len(parts) == 1 and block.kind == "prose",
+                whole=len(parts) == 1,
                 ends_paragraph=bool(ends) and j == len(parts) - 1,
             )
             counted = end

@@ -1,8 +1,8 @@
 """Cuts a document's blocks into chunks that fit the embedding model, at heading, paragraph and sentence borders.
 
 The walk is lazy: beside the block at hand it holds at most two chunks' worth of text. Every block is tokenised once;
-the cost of a unit is the number of tokens that begin in it. A finished chunk is counted once more together with its
-context, because tokens of some models reach across a border.
+the cost of a unit is the number of tokens that begin in it. A chunk that comes near the limit is counted once more
+together with its context, because tokens of some models reach across a border.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class _Chunker:
     def _emit(self, end: int, *, within_section: bool) -> Chunk:
         """Make a chunk of the first ``end`` pending units, or of fewer if the exact count is over the limit."""
         text = self._text(end)
-        while self._count(text) > self._limit:
+        while not self._fits(end, text):
             if end > self._repeated + 1:
                 end, within_section = end - 1, True
             elif self._repeated:
@@ -181,8 +181,12 @@ class _Chunker:
     def _text(self, end: int) -> str:
         return self._window[self._pending[0].start - self._origin : self._pending[end - 1].end - self._origin]
 
-    def _count(self, text: str) -> int:
-        return len(self._embedder.token_offsets(joined(self._context, text)))
+    def _fits(self, end: int, text: str) -> bool:
+        """Whether context and text are within the limit; counted again only where the units' sum may mislead."""
+        estimate = self._cost(end) + self._path.cost(self._context)
+        if estimate <= self._limit - max(8, self._limit // 16) and all(unit.whole for unit in self._pending[:end]):
+            return True
+        return len(self._embedder.token_offsets(joined(self._context, text))) <= self._limit
 
     def _halved(self, unit: Unit) -> list[Unit]:
         """Two halves of a unit, which the model counts differently alone than inside its block."""
@@ -194,8 +198,8 @@ class _Chunker:
         left = unit.start + len(text[:middle].rstrip())
         right = unit.end - len(text[middle:].lstrip())
         return [
-            replace(unit, end=left, tokens=tokens, sentence=False, ends_paragraph=False),
-            replace(unit, start=right, tokens=tokens, sentence=False),
+            replace(unit, end=left, tokens=tokens, sentence=False, whole=False, ends_paragraph=False),
+            replace(unit, start=right, tokens=tokens, sentence=False, whole=False),
         ]
 
     def _advance(self, end: int) -> None:

@@ -116,4 +116,4 @@ def _may_be_heading(text: str) -> bool:
 
 def _is_prose(text: str) -> bool:
     line = text.strip().partition("\n")[0]
-    return _BULLET.match(line) is None and len(text.strip()) >= 100 and len(line) >= 40
+    return _BULLET.match(line) is None and len(text.strip()) >= 80 and len(line) >= 40

@@ -13,7 +13,7 @@ from capibara.rag.embedding import open_embedder
 from capibara.rag.sentences import sentence_spans
 from capibara.rag.values import Block
 
-WORDS = "river stone winter lamp copper harbour seven walking the of and under measure green".split()
+WORDS = ["river", "stone", "winter", "lamp", "copper", "harbour", "seven", "walking", "the", "of", "and", "green"]
 
 
 @pytest.fixture(scope="module")
