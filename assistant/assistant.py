@@ -15,7 +15,6 @@ from ..config.schema import Settings
 from .asynchronous import iterate_cancellable, run_cancellable
 from .errors import EmptyQuestion
 from .loading import ModelLoader
-from .references import find_document
 from .reload import SettingsFile
 from .values import Answer, AnswerEvent, AnswerReady
 
@@ -203,10 +202,9 @@ class Assistant:
         """The document whose id, source, file name or title is ``reference``, or begins so.
 
         Raises:
-            UnknownDocument: none fits.
-            AmbiguousDocument: several fit; the message names them.
+            DocumentNotFound: none fits, or several do; the message names them.
         """
-        return find_document(self._library.documents(), reference)
+        return self._library.document(reference)
 
     def remove(self, reference: str) -> Document:
         """Forget a document (see `document` for the reference); what stands elsewhere too stays findable."""

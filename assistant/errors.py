@@ -13,11 +13,3 @@ class EmptyQuestion(AssistantError):
 
 class UnknownConversation(AssistantError):
     """No conversation has this id."""
-
-
-class AmbiguousDocument(AssistantError):
-    """A reference fits several documents; the message lists them."""
-
-
-class UnknownDocument(AssistantError):
-    """A reference fits no document."""
