@@ -5,12 +5,11 @@ from pathlib import Path
 
 import docx
 import pytest
-from reportlab.pdfgen.canvas import Canvas
-
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import DocumentError
 from capibara.rag.loaders import SUPPORTED_SUFFIXES, loader_for
 from capibara.rag.loaders.registry import _LOADERS
+from reportlab.pdfgen.canvas import Canvas
 
 TEXT = "The lighthouse keeper counts forty herons every morning."
 
@@ -84,33 +83,33 @@ def test_pages_are_counted_where_the_format_has_them(path):
 
 def test_a_missing_file_is_said_to_be_missing(path):
     path.unlink()
-    with pytest.raises(DocumentError, match="^no such file$"):
+    with pytest.raises(DocumentError, match=r"^no such file$"):
         load(path)
 
 
 def test_an_empty_file_is_said_to_be_empty(path):
     path.write_bytes(b"")
-    with pytest.raises(DocumentError, match="^empty: zero bytes$"):
+    with pytest.raises(DocumentError, match=r"^empty: zero bytes$"):
         load(path)
 
 
 def test_a_folder_is_no_file(path):
     path.unlink()
     path.mkdir()
-    with pytest.raises(DocumentError, match="^not a regular file$"):
+    with pytest.raises(DocumentError, match=r"^not a regular file$"):
         load(path)
 
 
 def test_too_large_a_file_is_refused_naming_the_setting(path):
     os.truncate(path, 2**20 + 1)
-    with pytest.raises(DocumentError, match="too large: 1 MiB, the limit rag.max_file_mb is 1"):
+    with pytest.raises(DocumentError, match=r"too large: 1 MiB, the limit rag.max_file_mb is 1"):
         load(path, max_file_mb=1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_read_permission_is_said_to_be_unreadable(path):
     path.chmod(0)
-    with pytest.raises(DocumentError, match="not readable: permission denied"):
+    with pytest.raises(DocumentError, match=r"not readable: permission denied"):
         load(path)
 
 
@@ -134,7 +133,7 @@ def test_other_formats_are_refused_naming_the_supported_ones(name):
 
 
 def test_a_name_without_suffix_is_refused():
-    with pytest.raises(DocumentError, match="a file without suffix is not supported"):
+    with pytest.raises(DocumentError, match=r"a file without suffix is not supported"):
         loader_for(Path("README"), RagSettings())
 
 

@@ -3,7 +3,6 @@
 import tracemalloc
 
 import pytest
-
 from capibara.config.schema import RagSettings
 from capibara.rag.chunking import chunk
 from capibara.rag.embedding import open_embedder
@@ -90,7 +89,7 @@ def test_binary_data_under_a_text_name_is_refused(path, content, reason):
 
 def test_white_space_alone_is_no_document(path):
     path.write_text(" \n\n\t\n")
-    with pytest.raises(DocumentError, match="empty: it holds no text"):
+    with pytest.raises(DocumentError, match=r"empty: it holds no text"):
         load(path)
 
 
