@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from ..config import Settings
+from ..model.errors import ModelNotFound as LanguageModelNotFound
+from ..model.locate import locate as find_language_model
 from ..rag.errors import ModelNotFound
 from ..rag.models import find_embedding_model, find_model_folder
 
@@ -68,13 +70,15 @@ def list_models(settings: Settings) -> tuple[ModelStatus, ...]:
     """The configured models, then the bundled ones that are not configured."""
     language, embedding = BUNDLED
     rows = [
-        _bundled_status(language) if settings.model.path == "default" else _language_status(settings.model.path),
+        _bundled_status(language)
+        if settings.model.path == "default"
+        else _configured_status(language.role, settings.model.path, find_language_model),
         _bundled_status(embedding)
         if settings.rag.embedding_model == "default"
-        else _folder_status(embedding.role, settings.rag.embedding_model, find_embedding_folder),
+        else _configured_status(embedding.role, settings.rag.embedding_model, find_embedding_folder),
     ]
     if settings.rag.reranker not in _NO_MODEL:
-        rows.append(_folder_status("reranker", settings.rag.reranker, find_model_folder))
+        rows.append(_configured_status("reranker", settings.rag.reranker, find_model_folder))
     configured = {row.name for row in rows}
     rows += [_bundled_status(bundled) for bundled in BUNDLED if bundled.package not in configured]
     return tuple(rows)
@@ -127,20 +131,12 @@ def _bundled_status(bundled: BundledModel) -> ModelStatus:
     return ModelStatus(bundled.role, bundled.package, location is not None, shown, _size(location))
 
 
-def _language_status(name: str) -> ModelStatus:
-    role = BUNDLED[0].role
-    if Path(name).expanduser().is_file():
-        file = Path(name).expanduser()
-        return ModelStatus(role, name, True, str(file), _size(file))
-    return _folder_status(role, name, find_model_folder)
-
-
-def _folder_status(role: str, name: str, find: Callable[[str], Path]) -> ModelStatus:
+def _configured_status(role: str, name: str, find: Callable[[str], Path]) -> ModelStatus:
     try:
-        folder = find(name)
-    except ModelNotFound as error:
+        location = find(name)
+    except (ModelNotFound, LanguageModelNotFound) as error:
         return ModelStatus(role, name, False, str(error), 0)
-    return ModelStatus(role, name, True, str(folder), _size(folder))
+    return ModelStatus(role, name, True, str(location), _size(location))
 
 
 def find_embedding_folder(name: str) -> Path:

@@ -44,15 +44,21 @@ def list_(invocation: Invocation, collection: Collection = None) -> None:
 @app.command()
 @command
 def show(invocation: Invocation, reference: Reference) -> None:
-    """Show one document: pages, chunks, warnings, and where its text stands too."""
+    """Show one document. Pages, chunks, warnings, and where its text stands too."""
     with invocation.open() as assistant:
         document = assistant.document(reference)
-        aliases = assistant.library.aliases(document.id)
+        library = assistant.library
+        chunk_ids = [chunk.id for chunk in library.chunks(document.id)]
+        kept = library.store.passages(chunk_ids)
+    aliases = [alias for chunk_id in chunk_ids if chunk_id in kept for alias in kept[chunk_id][2]]
+    merged = len(chunk_ids) - len(kept)
     if invocation.as_json:
-        invocation.emit({**plain(document), "aliases": plain(aliases)})
+        invocation.emit({**plain(document), "merged": merged, "aliases": plain(aliases)})
         return
     for name, value in _facts(document):
         write_line(f"{name + ':':<12}{value}")
+    if merged:
+        write_line(f"{'merged:':<12}{merged} chunks say what other documents say and are found through them")
     for warning in document.warnings:
         write_line(f"warning:    {warning}")
     for alias in aliases:

@@ -12,7 +12,7 @@ from .failures import FAILED, INTERRUPTED
 from .interrupt import Interruption
 from .invocation import Collection, Invocation, command
 from .output import note, plain, write_line
-from .progress import CountProgress
+from .progress import IngestBar
 
 if TYPE_CHECKING:
     from ...rag.values import FileOutcome, IngestReport
@@ -29,12 +29,12 @@ def ingest(
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed everything stored again first.")] = False,
 ) -> None:
     """Read documents into a collection. What did not change is not read again."""
-    with Interruption() as interruption, invocation.open(reindex=reindex) as assistant, CountProgress("files") as bar:
+    with Interruption() as interruption, invocation.open(reindex=reindex) as assistant, IngestBar() as bar:
         report = assistant.ingest(
             paths,
             collection,
             prune=prune,
-            progress=lambda state: bar.update(state.source, state.done, state.total),
+            progress=bar.show,
             cancel=interruption.cancel,
         )
     if invocation.as_json:

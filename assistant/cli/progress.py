@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
+    from ...rag.progress import IngestProgress
+
 
 class _Bar:
     """A rich progress bar that exists only on a terminal."""
@@ -37,7 +39,7 @@ class _Bar:
         if self._bar is not None:
             if done < self._bar.tasks[0].completed:  # another stretch of work, with a speed of its own
                 self._bar.reset(self._task)
-            self._bar.update(self._task, description=what[-40:], completed=done, total=total)
+            self._bar.update(self._task, description=what[:48], completed=done, total=total)
 
 
 class ByteProgress(_Bar):
@@ -53,6 +55,21 @@ class ByteProgress(_Bar):
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         ]
+
+
+class IngestBar(_Bar):
+    """Counts the bytes of an ingest run, because files differ too much in size to tell the time left."""
+
+    def _columns(self) -> list[ProgressColumn]:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+        return [TextColumn("{task.description}", markup=False), BarColumn(bar_width=12), TimeRemainingColumn()]
+
+    def show(self, state: IngestProgress) -> None:
+        """Show how far the run has come."""
+        counts = f"{state.files_done}/{state.files_total} files, {state.chunks_per_second:.0f} chunks/s"
+        name = state.current.rpartition("/")[2]
+        self.update(f"{counts} {name[:24]}", state.bytes_done, state.bytes_total)
 
 
 class CountProgress(_Bar):

@@ -10,7 +10,7 @@ from .output import plain, size_in_words, write_line
 
 @command
 def status(invocation: Invocation) -> None:
-    """Show the data folder, what it holds, the models, and what was healed at this start."""
+    """Show what is there. The data folder, its contents, the models, what was healed."""
     from ..models import list_models
 
     with invocation.open() as assistant:
@@ -26,6 +26,18 @@ def status(invocation: Invocation) -> None:
         return
     write_line(f"data folder   {data_dir} ({size_in_words(sum(sizes.values()))})")
     write_line(f"settings      {file or 'no file'}")
+    names = ", ".join(library.collections) or "none"
+    write_line(f"holds         {library.documents} documents, {library.chunks} chunks, {library.aliases} duplicates")
+    write_line(f"collections   {names}")
+    for model in models:
+        state = "present" if model.present else "missing"
+        write_line(f"{model.role.removesuffix(' model'):<14}{model.name}, {state}: {model.location}")
+    if library.pending:
+        write_line(f"pending       {library.pending} changes are not in the indexes yet")
+    if library.outdated:
+        write_line(f"outdated      {library.outdated} documents await `capibara ingest --reindex`")
+    for part in library.healed:
+        write_line(f"healed        {part}")
 
 
 def _size(path: Path) -> int:
