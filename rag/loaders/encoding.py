@@ -95,7 +95,7 @@ def refuse_binary(sample: bytes) -> None:
     if kind is not None:
         raise DocumentError(f"not text: its content is {kind}; give it the suffix of its format")
     controls = len(sample) - len(sample.translate(None, _CONTROL))
-    if 0 in sample or controls > _CONTROL_SHARE * len(sample):
+    if 0 in sample or controls > max(1, _CONTROL_SHARE * len(sample)):
         raise DocumentError("not text: binary data")
 
 

@@ -27,6 +27,7 @@ _BLOCKS = tags("""
     form header hgroup hr html li main menu nav ol p section summary table tbody td tfoot th thead tr ul
     """)
 _BLANKS = re.compile(r"\s+")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
@@ -50,7 +51,7 @@ class HtmlLoader:
         except OSError as error:
             raise DocumentError(unreadable(error)) from error
         encoding = detect_bytes(data, declared_in(data))
-        text = data.decode(encoding.name, "replace").removeprefix("\ufeff").replace("\0", "")
+        text = data.decode(encoding.name, "replace").removeprefix("\ufeff")
         warnings = [encoding.notice] if encoding.guessed else []
         root = parse(text)
         title = _title(root)
@@ -63,7 +64,7 @@ def parse(markup: str) -> HtmlElement:
     Raises:
         DocumentError: no element in it.
     """
-    markup = _XML_DECLARATION.sub("", markup)
+    markup = _CONTROL.sub(" ", _XML_DECLARATION.sub("", markup))
     if not markup.strip():
         raise DocumentError("empty: it holds no text")
     try:
@@ -173,7 +174,13 @@ def _table(table: HtmlElement) -> str | None:
 
 
 def _cell(cell: HtmlElement) -> str:
-    for element in cell.iter("br", "p", "div", "li"):
-        end = ", " if element.tag == "li" and element.getnext() is not None else " "
-        element.tail = end + (element.tail or "").lstrip()
-    return re.sub(r"\s+(?=,)", "", _collapse(cell.text_content()))
+    parts: list[str] = []
+    for event, element in etree.iterwalk(cell, events=("start", "end")):
+        if event == "start":
+            parts.append(element.text or "")
+            continue
+        if element.tag in _BLOCKS or element.tag == "br":
+            parts.append(", " if element.tag == "li" and element.getnext() is not None else " ")
+        if element is not cell:
+            parts.append(element.tail or "")
+    return re.sub(r"\s+(?=,)", "", _collapse("".join(parts)))

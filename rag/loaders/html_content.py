@@ -47,8 +47,7 @@ def main_content(root: HtmlElement) -> HtmlElement:
     if before and text >= before and not _rest(content, unwanted):
         return content
     for element in unwanted:
-        if element.getparent() is not None:
-            _drop(element)
+        _drop(element)
     return content
 
 
@@ -106,6 +105,10 @@ def _rest(content: HtmlElement, unwanted: list[HtmlElement]) -> bool:
 
 
 def _drop(element: HtmlElement) -> None:
-    """Remove an element, keep the text behind it and a blank in its place."""
-    element.tail = " " + (element.tail or "") if element.tag != "sup" else element.tail
-    element.drop_tree()
+    """Empty an element; an inline one leaves no gap between the texts about it.
+
+    Removing it would write the text behind it anew, which lxml refuses where that holds control characters.
+    """
+    inline = element.tag in ("sup", "span", "a", "button", "svg", "select", "input")
+    element.clear(keep_tail=True)
+    element.tag = "span" if inline else "div"

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from capibara.rag.discovery import discover
 
 
@@ -100,11 +99,17 @@ def test_pipes_are_skipped(tree):
     assert reasons(discover([tree], follow_symlinks=False))["pipe.txt"] == "not a regular file"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_folder_is_skipped_with_the_reason(tree):
     (tree / "sub").chmod(0)
+    for folder in (tree, *tree.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    root = os.geteuid() == 0  # who may read everything
+    if root:
+        os.seteuid(65534)
     try:
         found = discover([tree], follow_symlinks=False)
     finally:
+        if root:
+            os.seteuid(0)
         (tree / "sub").chmod(0o755)
     assert reasons(found)["sub"] == "not readable: permission denied"

@@ -116,5 +116,13 @@ def test_a_page_without_text_is_empty(load, page):
         load(page)
 
 
+def test_control_characters_are_no_obstacle(load):
+    read = text(
+        load("<nav>menu</nav>a&#1;b\x02c<sup class=reference>[1]</sup>\x0bd <table><tr><th>k&#3;<td>v<br>&#4;w</table>")
+    )
+    assert "menu" not in read
+    assert read.startswith("a")
+
+
 def test_deep_nesting_is_no_obstacle(load):
     assert "deep" in text(load("<div>" * 1500 + "deep" + "</div>" * 1500))
