@@ -38,7 +38,7 @@ class Archive:
         try:
             with self._archive.open(name) as file:
                 yield _Counted(file, self)  # type: ignore[misc]
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, OSError) as error:
             raise DocumentError(f"damaged: its part {name} cannot be unpacked") from error
 
     def spend(self, size: int) -> None:

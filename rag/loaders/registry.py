@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...config.schema import RagSettings
 from ..errors import DocumentError
-from ..protocols import DocumentLoader
+
+if TYPE_CHECKING:
+    from ..protocols import DocumentLoader
 
 _LOADERS = {
     ".txt": "text.TextLoader",

@@ -33,7 +33,7 @@ ONE_SENTENCE = {
     "German abbreviation": "Viele Tiere, z. B. Hunde, u. a. Katzen, schlafen.",
     "German ordinal": "Am 3. Oktober 1990 und im 19. Jahrhundert geschah viel.",
     "Spanish title": "El Sr. Pérez y la Dra. Gómez viven en la Av. Corrientes.",
-    "wrapped line": "The quick brown fox jumps over the lazy dog and then\nran over the hill to see whether the sheep came.",
+    "wrapped line": "The quick brown fox jumps over the lazy dog and\nran over the hill to see whether the sheep came.",
     "formula copied as lines": "The gas O\n2 is needed by animals.",
 }
 
