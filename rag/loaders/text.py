@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from ...config.schema import RagSettings
@@ -15,6 +16,7 @@ from .source import check
 LONGEST_BLOCK = 1 << 15
 """Characters after which a paragraph is cut, so that memory stays bounded."""
 
+_TITLE_LINES = 12
 _PARAGRAPH_BREAK = re.compile(r"\n[^\S\n]*\n\s*")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]]*\s+")
 _BULLET = re.compile(r"\s*(?:[-*•–—·]|\d+[.)])\s")
@@ -37,7 +39,10 @@ class TextLoader:
         check(path, self._settings.max_file_mb)
         warnings: list[str] = []
         texts = paragraphs(pieces(path, detect(path), warnings))
-        return StreamedDocument(_with_headings(texts), warnings=warnings)
+        head = list(_up_to_text(texts))
+        return StreamedDocument(
+            _with_headings(chain(head, texts)), title=_title(head[-1]) if head else None, warnings=warnings
+        )
 
 
 def paragraphs(texts: Iterable[str]) -> Iterator[str]:
@@ -85,6 +90,22 @@ def cut_position(text: str, limit: int) -> int:
         if position >= 0:
             return position + 1
     return limit
+
+
+def _up_to_text(texts: Iterator[str]) -> Iterator[str]:
+    for text in texts:
+        yield text
+        if text.strip():
+            return
+
+
+def _title(paragraph: str) -> str | None:
+    """The first line of the first paragraph, if it was not broken where the next word no longer fitted."""
+    lines = [line.strip() for line in paragraph.strip().split("\n")[:_TITLE_LINES]]
+    if len(lines) < 2 or not _may_be_heading(lines[0]) or not lines[1]:
+        return None
+    fitting = len(lines[0]) + 1 + len(lines[1].split()[0])
+    return lines[0] if not lines[1][0].islower() and fitting <= max(map(len, lines[1:])) else None
 
 
 def _with_headings(texts: Iterable[str]) -> Iterator[Block]:

@@ -109,6 +109,20 @@ def test_a_short_line_above_a_long_paragraph_is_a_heading_and_the_first_is_the_t
     assert [block.text.strip() for block in document.blocks() if block.heading] == ["The Harbour", "Its boats"]
 
 
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("VEHICLES\nRules for all drivers of the station\n\nMore.", "VEHICLES"),
+        ("The quick brown fox jumps over\nThe lazy dog\n\nMore.", None),
+        ("the second half of a sentence\nThat was broken here and goes on for long\n", None),
+        ("Only this line", None),
+    ],
+)
+def test_a_first_line_that_was_ended_on_purpose_is_the_title(path, text, title):
+    path.write_text(text)
+    assert load(path).title == title
+
+
 @pytest.mark.parametrize("sizes", [1, 7, 1000, 100_000])
 def test_paragraphs_do_not_depend_on_the_pieces_they_come_in(sizes):
     text = "Some words. More words here.\n\n" * 3000 + "tail"
