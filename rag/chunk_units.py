@@ -21,7 +21,8 @@ class Unit:
     """A part of the document, [start, end), that begins and ends with no white space.
 
     ``tokens`` begin in it. ``level`` is the heading's level if the unit is (part of) one. ``sentence`` says that it is
-    a whole sentence of prose, ``whole`` that it was not cut for its length, ``ends_paragraph`` that a paragraph, a record or a line of code ends with it.
+    a whole sentence of prose, ``whole`` that it was not cut for its length, ``ends_paragraph`` that a paragraph, a
+    record or a line of code ends with it.
     """
 
     start: int
