@@ -230,12 +230,9 @@ class Assistant:
         """`ask` under asyncio."""
         return await run_cancellable(self.ask, question, collection, **options)
 
-    async def stream_async(
-        self, question: str, collection: str | None = None, **options: Any
-    ) -> AsyncIterator[AnswerEvent]:
-        """`stream` under asyncio."""
-        async for event in iterate_cancellable(self.stream, question, collection, **options):
-            yield event
+    def stream_async(self, question: str, collection: str | None = None, **options: Any) -> AsyncIterator[AnswerEvent]:
+        """`stream` under asyncio; leaving the loop early stops the work."""
+        return iterate_cancellable(self.stream, question, collection, **options)
 
 
 def _words_of(question: str) -> str:

@@ -42,7 +42,7 @@ async def iterate_cancellable(
                 yield cast("T", item)
         finally:
             cast("threading.Event", cancel).set()
-            worker.submit(_close, iterator).result()
+            await loop.run_in_executor(worker, _close, iterator)
 
 
 def _close(iterator: object) -> None:

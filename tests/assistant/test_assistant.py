@@ -1,0 +1,185 @@
+"""The facade on real documents with the bundled models."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from capibara.assistant import AnswerReady, Assistant, Retrieved, TextDelta
+from capibara.assistant.errors import EmptyQuestion, UnknownConversation
+
+QUESTIONS = tomllib.loads((Path(__file__).resolve().parents[2] / "examples" / "questions.toml").read_text("utf-8"))
+MUSTER = "Where is the muster point when the alarm sounds?"
+
+
+def test_an_answer_quotes_the_right_sentence_with_page_and_exact_span(examples: Assistant):
+    answer = examples.ask(MUSTER)
+    assert "whale jaw" in answer.text
+    first = answer.citations[0]
+    assert Path(first.document).name == "safety-procedures.pdf"
+    assert first.page == 1
+    assert "whale jaw" in first.quote
+    assert examples.library.text(first.document_id, first.start, first.end) == first.quote
+    assert not answer.abstained
+    assert answer.degraded == ()
+    assert answer.finish_reason == "stop"
+    assert answer.usage.completion_tokens > 0
+    assert {"condense", "evidence", "generate", "total"} <= set(answer.timings)
+
+
+def test_streamed_pieces_joined_are_the_answer_and_retrieval_comes_first(examples: Assistant):
+    events = list(examples.stream(MUSTER))
+    assert isinstance(events[0], Retrieved)
+    assert isinstance(events[-1], AnswerReady)
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == events[-1].answer.text
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_nearly_all_example_questions_are_answered_from_the_right_document(examples: Assistant, language):
+    asked = [row for row in QUESTIONS["questions"] if row["language"] == language][:8]
+    right = 0
+    for row in asked:
+        answer = examples.ask(row["question"])
+        cited = {Path(citation.document).name for citation in answer.citations}
+        said = answer.text.casefold()
+        right += any(part.casefold() in said for part in row["expected"]) and row["file"] in cited
+        for citation in answer.citations:
+            assert examples.library.text(citation.document_id, citation.start, citation.end) == citation.quote
+    assert right >= len(asked) - 1
+
+
+def test_what_no_document_says_is_not_answered(examples: Assistant):
+    answer = examples.ask("Who won the chess world championship in 1972?")
+    assert answer.abstained
+    assert answer.citations == ()
+    assert answer.text == "I could not find an answer to that in your documents."
+
+
+def test_the_refusal_speaks_the_language_of_the_question(examples: Assistant):
+    answer = examples.ask("¿Quién ganó el campeonato mundial de ajedrez en el año 1972?")
+    assert answer.abstained
+    assert answer.text.startswith("No he encontrado")
+
+
+@pytest.mark.parametrize("question", ["", "  \n "])
+def test_an_empty_question_is_refused(examples: Assistant, question):
+    with pytest.raises(EmptyQuestion, match="empty"):
+        examples.ask(question)
+
+
+def test_a_follow_up_question_is_searched_with_what_it_refers_to(examples: Assistant):
+    conversation = examples.start_conversation()
+    examples.ask("How much does a night in Casa Garza cost?", conversation=conversation)
+    answer = examples.ask("And is breakfast included there?", conversation=conversation)
+    assert "Garza" in answer.question
+    assert [turn.question for turn in examples.conversations.turns(conversation)] == [
+        "How much does a night in Casa Garza cost?",
+        "And is breakfast included there?",
+    ]
+
+
+def test_an_unknown_conversation_is_refused(examples: Assistant):
+    with pytest.raises(UnknownConversation):
+        examples.ask(MUSTER, conversation="nowhere")
+
+
+def test_a_cancelled_answer_says_so_and_is_not_kept(examples: Assistant):
+    conversation = examples.start_conversation()
+    cancel = threading.Event()
+    cancel.set()
+    assert examples.ask(MUSTER, conversation=conversation, cancel=cancel).finish_reason == "cancelled"
+    assert examples.conversations.turns(conversation) == []
+
+
+def test_every_method_has_a_twin_under_asyncio(examples: Assistant):
+    async def walk() -> None:
+        answer = await examples.ask_async(MUSTER)
+        result = await examples.search_async(MUSTER, top_k=2)
+        events = [event async for event in examples.stream_async(MUSTER)]
+        assert "whale jaw" in answer.text
+        assert len(result.passages) == 2
+        assert isinstance(events[-1], AnswerReady)
+        assert events[-1].answer.text == answer.text
+
+    asyncio.run(walk())
+
+
+def test_leaving_an_asynchronous_stream_early_stops_it(examples: Assistant):
+    async def leave() -> threading.Event:
+        cancel = threading.Event()
+        async for event in examples.stream_async(MUSTER, cancel=cancel):
+            if isinstance(event, TextDelta):
+                break
+        return cancel
+
+    async def walk() -> None:
+        cancel = await leave()
+        assert await asyncio.to_thread(cancel.wait, 10)
+
+    asyncio.run(walk())
+
+
+def test_a_missing_language_model_leaves_quotes_and_says_what_is_missing(tmp_path):
+    note = tmp_path / "note.txt"
+    note.write_text("The spare key hangs behind the blue kayak. The dog is called Bruno.")
+    with Assistant.open(tmp_path / "data", overrides={"model.path": str(tmp_path / "nowhere.gguf")}) as assistant:
+        assistant.ingest(note)
+        answer = assistant.ask("Where does the spare key hang?")
+        assert "behind the blue kayak" in answer.text
+        assert len(answer.degraded) == 1
+        assert "nowhere.gguf" in answer.degraded[0]
+
+
+def test_a_composing_model_is_streamed_with_checked_markers(tmp_path):
+    note = tmp_path / "note.txt"
+    note.write_text("The spare key hangs behind the blue kayak. The dog is called Bruno.")
+    overrides = {"assistant.answer_style": "compose", "generation.max_tokens": 24}
+    with Assistant.open(tmp_path / "data", overrides=overrides) as assistant:
+        assistant.ingest(note)
+        events = list(assistant.stream("Where does the spare key hang?"))
+    answer = events[-1].answer
+    assert answer.text
+    assert answer.usage.passages_used == 1
+    assert 0 < answer.usage.completion_tokens <= 24
+    for citation in answer.citations:
+        assert citation.quote in note.read_text()
+
+
+def test_a_watched_file_takes_effect_with_the_next_request_and_a_broken_one_changes_nothing(tmp_path):
+    note, file = tmp_path / "note.txt", tmp_path / "data" / "capibara.toml"
+    note.write_text("The spare key hangs behind the blue kayak. The dog is called Bruno.")
+    file.parent.mkdir()
+    file.write_text("[rag]\ntop_k = 3\n")
+    with Assistant.open(file.parent, watch=True) as assistant:
+        assert assistant.settings.rag.top_k == 3
+        file.write_text("[rag]\ntop_k = 4\n")
+        assert assistant.settings.rag.top_k == 4
+        file.write_text("[rag]\ntop_k = 'many'\n")
+        assert assistant.settings.rag.top_k == 4
+        file.write_text("[rag]\ntop_k = 5\nembedding_model = 'other'\n")
+        assert assistant.settings.rag.top_k == 4
+        file.write_text("[rag]\ntop_k = 6\n")
+        assert assistant.settings.rag.top_k == 6
+
+
+def test_without_watching_the_settings_stay_as_they_were_opened(tmp_path):
+    file = tmp_path / "capibara.toml"
+    file.write_text("[rag]\ntop_k = 3\n")
+    with Assistant.open(tmp_path) as assistant:
+        file.write_text("[rag]\ntop_k = 4\n")
+        assert assistant.settings.rag.top_k == 3
+
+
+def test_removed_documents_are_not_cited_any_more(tmp_path):
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_text("The spare key hangs behind the blue kayak.")
+    second.write_text("The dog is called Bruno and sleeps in the hall.")
+    with Assistant.open(tmp_path / "data") as assistant:
+        assistant.ingest([first, second])
+        assert assistant.remove("first.txt").source.endswith("first.txt")
+        assert [Path(document.source).name for document in assistant.documents()] == ["second.txt"]
+        assert assistant.ask("Where does the spare key hang?").abstained
