@@ -8,7 +8,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
 from capibara.assistant import AnswerReady, Assistant, Retrieved, TextDelta
 from capibara.assistant.errors import EmptyQuestion, UnknownConversation
 
