@@ -11,6 +11,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 success; 1 the work failed, wholly or in part; 2 wrong usage or settings; 130 interrupted by Ctrl-C.
     """
-    from .app import run
+    try:
+        from .app import run
 
-    return run(sys.argv[1:] if arguments is None else arguments)
+        return run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return 130

@@ -31,8 +31,11 @@ def chat(invocation: Invocation, collection: Collection = None) -> None:
             note("Ask your documents; /help lists the commands.")
         with _line_history(assistant.data_dir / "chat_history"):
             for line in _lines():
-                if not talk.take(line):
-                    break
+                try:
+                    if not talk.take(line):
+                        break
+                except KeyboardInterrupt:  # came before the answer had begun
+                    note("(stopped)")
     if invocation.as_json:
         invocation.emit({"answers": talk.answers})
 
