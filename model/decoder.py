@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -23,21 +24,21 @@ _MASKED = -1e30
 class LayerCache(NamedTuple):
     """Keys and values of one layer, heads before positions so that no step has to transpose them."""
 
-    k_BKSH: Float[Array, "B K S H"]
-    v_BKSH: Float[Array, "B K S H"]
+    keys: Float[Array, "B K S H"]
+    values: Float[Array, "B K S H"]
 
 
 class Rotation(NamedTuple):
     """Cosines and sines of each new token's position."""
 
-    cos_TH: Float[Array, "T H/2"]
-    sin_TH: Float[Array, "T H/2"]
+    cos: Float[Array, "T H/2"]
+    sin: Float[Array, "T H/2"]
 
 
 class RootMeanSquare(nnx.Module):
     """RMSNorm (Zhang & Sennrich, 1910.07467)."""
 
-    def __init__(self, scale_D: Array, epsilon: float) -> None:
+    def __init__(self, scale_D: Float[np.ndarray, " D"], epsilon: float) -> None:
         self.scale = nnx.Param(jnp.asarray(scale_D))
         self.epsilon = epsilon
 
@@ -61,11 +62,11 @@ class Attention(nnx.Module):
         B, N, T, H = q_BNTH.shape
         K, G = self.kv_heads, N // self.kv_heads
         q_BKRH = q_BNTH.reshape(B, K, G * T, H) * H**-0.5
-        hidden_TS = jnp.arange(seen.k_BKSH.shape[2])[None, :] > start + jnp.arange(T)[:, None]
+        hidden_TS = jnp.arange(seen.keys.shape[2])[None, :] > start + jnp.arange(T)[:, None]
         hidden_RS = jnp.broadcast_to(hidden_TS, (G, *hidden_TS.shape)).reshape(G * T, -1)
-        scores_BKRS = _each_head(q_BKRH, seen.k_BKSH, over=1)
+        scores_BKRS = _each_head(q_BKRH, seen.keys, over=1)
         weights_BKRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_BKRS), axis=-1)
-        mixed_BKRH = _each_head(weights_BKRS, seen.v_BKSH, over=0)
+        mixed_BKRH = _each_head(weights_BKRS, seen.values, over=0)
         mixed_BTNH = mixed_BKRH.reshape(B, N, T, H).swapaxes(1, 2)
         return self.output(mixed_BTNH.reshape(B * T, N * H)).reshape(x_BTD.shape), seen
 
@@ -145,7 +146,7 @@ class Decoder(nnx.Module):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run_layer(graph, weights, x_BTD, rotation, start, cache):  # noqa: ANN001, ANN202
+def _run_layer(graph, weights, x_BTD, rotation, start, cache):
     """All layers have one shape: behind this inner `jit` the network is traced once, not once per layer."""
     return nnx.merge(graph, weights)(x_BTD, rotation, start, cache)
 
@@ -158,7 +159,7 @@ def _rotation(config: DecoderConfig, start: Array, length: int) -> Rotation:
 
 def _rotate(x_BNTH: Array, rotation: Rotation) -> Array:
     first, second = jnp.split(x_BNTH, 2, axis=-1)
-    cos, sin = rotation.cos_TH[None, None], rotation.sin_TH[None, None]
+    cos, sin = rotation.cos[None, None], rotation.sin[None, None]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
@@ -168,7 +169,10 @@ def _each_head(left_BKRX: Array, right_BKXX: Array, over: int) -> Array:
     XLA's CPU backend runs a batched product with few rows six times slower than the same products one by one.
     """
     products = [
-        [jax.lax.dot_general(left, right, (((1,), (over,)), ((), ()))) for left, right in zip(lefts, rights, strict=True)]
+        [
+            jax.lax.dot_general(left, right, (((1,), (over,)), ((), ())))
+            for left, right in zip(lefts, rights, strict=True)
+        ]
         for lefts, rights in zip(left_BKRX, right_BKXX, strict=True)
     ]
     return jnp.stack([jnp.stack(heads) for heads in products])
@@ -178,4 +182,4 @@ def _written(cache: LayerCache, new: LayerCache, start: Array) -> LayerCache:
     def put(old: Array, fresh: Array) -> Array:
         return jax.lax.dynamic_update_slice(old, fresh, (0, 0, start, 0))
 
-    return LayerCache(put(cache.k_BKSH, new.k_BKSH), put(cache.v_BKSH, new.v_BKSH))
+    return LayerCache(put(cache.keys, new.keys), put(cache.values, new.values))

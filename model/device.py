@@ -18,7 +18,7 @@ def prepare_device(cache: Path, threads: int | None) -> None:
     A cache folder that the surrounding program has chosen stays. Compiled code is kept apart by processor and
     version: XLA runs foreign code with no more than a warning.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache / "xla" / _machine()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -16,7 +16,7 @@ from .errors import CheckpointError, UnsupportedCheckpoint
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """``block`` neighbours are stored in ``block_bytes`` bytes; ``expand`` maps [n, block_bytes] to float32 [n, block]."""
+    """``block`` neighbours take ``block_bytes`` bytes; ``expand`` maps [n, block_bytes] to float32 [n, block]."""
 
     name: str
     block: int

@@ -70,9 +70,7 @@ class GgufFile:
     def raw(self, name: str) -> np.ndarray:
         """The tensor's bytes as they stand in the file: uint8, one dimension, a read-only view."""
         entry = self._tensors[name]
-        return np.frombuffer(
-            self._bytes, np.uint8, entry.type.byte_count(entry.shape), self._data_start + entry.offset
-        )
+        return np.frombuffer(self._bytes, np.uint8, entry.type.byte_count(entry.shape), self._data_start + entry.offset)
 
     def _check_length(self) -> None:
         for entry in self._tensors.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ class GgufCheckpoint:
     def config(self) -> DecoderConfig:
         return self._config
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> str:
         status = self._file.path.stat()
         seen = f"{self._file.path.resolve()} {status.st_size} {status.st_mtime_ns}"

@@ -161,13 +161,15 @@ class JaxLanguageModel:
         runner = self.runner
         choice = choice_of(sampling, secrets.randbits(63))
         began = time.perf_counter()
-        progress = runner.begin(cache_slots(max(len(prompt) + most, sum(chunk.size for chunk in chunks_of(len(prompt))))))
+        progress = runner.begin(
+            cache_slots(max(len(prompt) + most, sum(chunk.size for chunk in chunks_of(len(prompt)))))
+        )
         for chunk in chunks_of(len(prompt)):
             if cancel.is_set():
                 return
             progress = runner.prefill(progress, prompt, chunk, choice)
-            progress.token_B1.block_until_ready()
-        token = _finite(int(progress.token_B1[0, 0]))
+            progress.token.block_until_ready()
+        token = _finite(int(progress.token[0, 0]))
         watch.prefill_seconds = time.perf_counter() - began
         for position in range(len(prompt), len(prompt) + most):
             if cancel.is_set():
@@ -177,11 +179,13 @@ class JaxLanguageModel:
                 return
             began = time.perf_counter()
             progress = runner.advance(progress, position, choice)
-            token = _finite(int(progress.token_B1[0, 0]))
+            token = _finite(int(progress.token[0, 0]))
             watch.decode_seconds += time.perf_counter() - began
 
 
 def _finite(token: int) -> int:
     if token < 0:
-        raise NumericalError("the model's output is not finite: its weights are damaged or too large for this arithmetic")
+        raise NumericalError(
+            "the model's output is not finite: its weights are damaged or too large for this arithmetic"
+        )
     return token

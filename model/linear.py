@@ -35,7 +35,7 @@ class Int8Linear(nnx.Module):
     XLA's CPU backend only has a fast 8-bit product for two rows or more, so a lone row gets an empty companion.
     """
 
-    def __init__(self, weight_NK: Int8[np.ndarray, "N K"], scale_N: Float[np.ndarray, "N"]) -> None:
+    def __init__(self, weight_NK: Int8[np.ndarray, "N K"], scale_N: Float[np.ndarray, " N"]) -> None:
         self.weight = nnx.Param(jnp.asarray(weight_NK))
         self.scale = nnx.Param(jnp.asarray(scale_N))
 
@@ -54,7 +54,7 @@ class Int8Linear(nnx.Module):
         return self.weight[...][index].astype(jnp.float32) * self.scale[...][index][:, None]
 
 
-def quantise_rows(weight_NK: Float[np.ndarray, "N K"]) -> tuple[Int8[np.ndarray, "N K"], Float[np.ndarray, "N"]]:
+def quantise_rows(weight_NK: Float[np.ndarray, "N K"]) -> tuple[Int8[np.ndarray, "N K"], Float[np.ndarray, " N"]]:
     """Symmetric 8-bit rounding with one scale per row: ``weight ≈ rounded * scale[:, None]``."""
     largest_N = np.maximum(weight_NK.max(axis=1), -weight_NK.min(axis=1))
     scale_N = np.where(largest_N > 0, largest_N / _LARGEST, 1.0).astype(np.float32)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .runner import DecoderRunner
 
 
-
 def open_model(settings: ModelSettings | None = None, *, cache: Path | None = None) -> LanguageModel:
     """The model of ``settings`` (the bundled one by default), read but not yet loaded: see `LanguageModel.warm_up`.
 
@@ -31,7 +30,7 @@ def open_model(settings: ModelSettings | None = None, *, cache: Path | None = No
     """
     settings = settings or ModelSettings()
     found = locate(settings.path)
-    checkpoint: Checkpoint = GgufCheckpoint(found)
+    checkpoint = _checkpoint(found)
     folder = cache_dir() if cache is None else cache
 
     def load() -> DecoderRunner:
@@ -40,3 +39,11 @@ def open_model(settings: ModelSettings | None = None, *, cache: Path | None = No
         return load_runner(checkpoint, settings, folder)
 
     return JaxLanguageModel(checkpoint, load, context_tokens=settings.context_tokens)
+
+
+def _checkpoint(found: Path) -> Checkpoint:
+    if found.is_dir():
+        from .safetensors_checkpoint import SafetensorsCheckpoint
+
+        return SafetensorsCheckpoint(found)
+    return GgufCheckpoint(found)

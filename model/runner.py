@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .architecture import DecoderConfig
 from .decoder import Decoder, LayerCache
@@ -28,8 +28,8 @@ class Progress(NamedTuple):
     """What a sequence has on the device: caches of each layer, tokens seen so far, and the newest token [B, 1]."""
 
     caches: list[LayerCache]
-    seen_BV: Array
-    token_B1: Array
+    seen: Bool[Array, "B V"]
+    token: Int[Array, "B 1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,9 @@ class Chunk:
 
 def chunks_of(tokens: int) -> list[Chunk]:
     """Cuts a prompt into full chunks and a rest, whose size is the next power of two: few shapes, little padding."""
-    found = [Chunk(start, LARGEST_CHUNK, LARGEST_CHUNK) for start in range(0, tokens - LARGEST_CHUNK + 1, LARGEST_CHUNK)]
+    found = [
+        Chunk(start, LARGEST_CHUNK, LARGEST_CHUNK) for start in range(0, tokens - LARGEST_CHUNK + 1, LARGEST_CHUNK)
+    ]
     start = len(found) * LARGEST_CHUNK
     if start < tokens:
         found.append(Chunk(start, tokens - start, _bucket(tokens - start, SMALLEST_CHUNK)))
@@ -66,16 +68,16 @@ class DecoderRunner:
         def merged(leaves: list[Array]) -> Decoder:
             return nnx.merge(graph, jax.tree.unflatten(structure, leaves))
 
-        def step(weights, progress, tokens_BT, start, count, choice):  # noqa: ANN001, ANN202
+        def step(weights, progress, tokens_BT, start, count, choice):
             network = merged(weights)
             x_BTD, caches = network(tokens_BT, start, progress.caches)
             last_B1D = jax.lax.dynamic_slice_in_dim(x_BTD, count - 1, 1, axis=1)
             given_BT = jnp.where(jnp.arange(tokens_BT.shape[1]) < count, tokens_BT, tokens_BT[:, :1])
-            seen_BV = progress.seen_BV.at[jnp.zeros_like(given_BT), given_BT].set(True)
+            seen_BV = progress.seen.at[jnp.zeros_like(given_BT), given_BT].set(True)
             token_B = choose(network.logits(last_B1D)[:, 0], seen_BV, choice, start + count)
             return Progress(caches, seen_BV, token_B[:, None])
 
-        def score(weights, tokens_BT):  # noqa: ANN001, ANN202
+        def score(weights, tokens_BT):
             network = merged(weights)
             return network.logits(network(tokens_BT, jnp.int32(0))[0])
 
@@ -89,18 +91,14 @@ class DecoderRunner:
         return Progress(caches, jnp.zeros((1, self.config.vocabulary), bool), jnp.zeros((1, 1), jnp.int32))
 
     def prefill(self, progress: Progress, tokens: Sequence[int], chunk: Chunk, choice: Choice) -> Progress:
-        """Run one chunk of the prompt; after the last one ``token_B1`` is the first generated token."""
+        """Run one chunk of the prompt; after the last one ``token`` is the first generated token."""
         padded_BT = np.full((1, chunk.size), tokens[chunk.start], np.int32)
         padded_BT[0, : chunk.count] = tokens[chunk.start : chunk.start + chunk.count]
-        return self._step(
-            self._weights, progress, padded_BT, np.int32(chunk.start), np.int32(chunk.count), choice
-        )
+        return self._step(self._weights, progress, padded_BT, np.int32(chunk.start), np.int32(chunk.count), choice)
 
     def advance(self, progress: Progress, position: int, choice: Choice) -> Progress:
         """Run the newest token, which stands at ``position``, and choose the next one."""
-        return self._step(
-            self._weights, progress, progress.token_B1, np.int32(position), np.int32(1), choice
-        )
+        return self._step(self._weights, progress, progress.token, np.int32(position), np.int32(1), choice)
 
     def score(self, tokens: Sequence[int]) -> Float[np.ndarray, "T V"]:
         """float32 logits at every position, without a cache."""
@@ -108,7 +106,7 @@ class DecoderRunner:
 
     def compiled_steps(self) -> int:
         """Distinct shapes the step has been compiled for."""
-        return self._step._cache_size()
+        return self._step._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _bucket(count: int, smallest: int) -> int:

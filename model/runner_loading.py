@@ -7,7 +7,8 @@ from pathlib import Path
 from ..config.schema import ModelSettings
 from .checkpoint import Checkpoint
 from .runner import DecoderRunner
-from .weights import Compute, build, pack
+from .weight_cache import packed_weights
+from .weights import Compute, build
 
 
 def load_runner(checkpoint: Checkpoint, settings: ModelSettings, cache: Path) -> DecoderRunner:
@@ -20,7 +21,7 @@ def load_runner(checkpoint: Checkpoint, settings: ModelSettings, cache: Path) ->
 
     prepare_device(cache, settings.threads)
     compute = compute_for(settings)
-    return DecoderRunner(build(checkpoint.config, pack(checkpoint, compute)))
+    return DecoderRunner(build(checkpoint.config, packed_weights(checkpoint, compute, cache)))
 
 
 def compute_for(settings: ModelSettings) -> Compute:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from .protocol import Sampling
@@ -22,18 +21,18 @@ _NEVER = -jnp.inf
 class Choice(NamedTuple):
     """`Sampling` as scalars the compiled step takes as arguments; ``key`` is the seed of the random numbers."""
 
-    temperature: ArrayLike
-    top_k: ArrayLike
-    top_p: ArrayLike
-    min_p: ArrayLike
-    repetition_penalty: ArrayLike
-    key: ArrayLike
+    temperature: Array
+    top_k: Array
+    top_p: Array
+    min_p: Array
+    repetition_penalty: Array
+    key: Array
 
 
 def choice_of(sampling: Sampling, seed: int) -> Choice:
     """The arguments for ``sampling``; ``seed`` stands in where it names none."""
     chosen = (sampling.seed if sampling.seed is not None else seed) % 2**64
-    return Choice(
+    values = (
         np.float32(sampling.temperature),
         np.int32(min(sampling.top_k, np.iinfo(np.int32).max)),
         np.float32(sampling.top_p),
@@ -41,11 +40,12 @@ def choice_of(sampling: Sampling, seed: int) -> Choice:
         np.float32(sampling.repetition_penalty),
         np.array([chosen >> 32, chosen % 2**32], np.uint32),
     )
+    return Choice(*map(jax.device_put, values))
 
 
 def choose(
     logits_BV: Float[Array, "B V"], seen_BV: Bool[Array, "B V"], choice: Choice, position: Int[Array, ""]
-) -> Int[Array, "B"]:
+) -> Int[Array, " B"]:
     """The next token of each sequence; -1 where a logit is not finite. ``position`` makes each draw another one."""
     penalised_BV = _penalise(logits_BV, seen_BV, choice.repetition_penalty)
     token_B = jax.lax.cond(
