@@ -1,6 +1,7 @@
 """Turns text into BM25 terms: words, folded, without stop words, stemmed by language; and tells the language.
 
-A word is a run of word characters; runs of Chinese, Japanese or Thai script, which has no spaces, become character bigrams.
+A word is a run of word characters; runs of Chinese, Japanese or Thai, written without spaces, become character
+bigrams.
 """
 
 from __future__ import annotations
@@ -19,8 +20,14 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"[^\W_]+")
 _SPACELESS = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _STEMMERS = {
-    "en": "english", "es": "spanish", "fr": "french", "de": "german", "it": "italian", "pt": "portuguese", "nl": "dutch",
-}  # fmt: skip
+    "en": "english",
+    "es": "spanish",
+    "fr": "french",
+    "de": "german",
+    "it": "italian",
+    "pt": "portuguese",
+    "nl": "dutch",
+}
 _DETECTION_WORDS = 400
 _REMEMBERED = 65536
 

@@ -16,12 +16,13 @@ from jaxtyping import Float
 from .errors import IndexDamaged
 
 if TYPE_CHECKING:
-    from chromadb.api import ClientAPI
+    from chromadb.api.client import Client
+    from chromadb.api.collection_configuration import CreateHNSWConfiguration
     from chromadb.api.models.Collection import Collection
 
 _BATCH = 250
 _NAME = "capibara_name"
-_HNSW = {"space": "cosine", "ef_construction": 200, "max_neighbors": 32, "ef_search": 400}
+_HNSW: CreateHNSWConfiguration = {"space": "cosine", "ef_construction": 200, "max_neighbors": 32, "ef_search": 400}
 
 
 class ChromaIndex:
@@ -33,17 +34,13 @@ class ChromaIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        import chromadb
-        from chromadb.config import Settings
-
         self._path = path
         self._lock = threading.RLock()
         self._open: dict[str, Collection] = {}
-        self._client: ClientAPI | None = None
+        self._client: Client | None = None
         with self._damage_named():
             path.mkdir(parents=True, exist_ok=True)
-            settings = Settings(anonymized_telemetry=False, allow_reset=False)
-            self._client = chromadb.PersistentClient(str(path), settings=settings)
+            self._client = _opened(path)
             self._client.heartbeat()
 
     def upsert(self, collection: str, ids: Sequence[str], vectors: Float[np.ndarray, "N D"]) -> None:
@@ -102,7 +99,7 @@ class ChromaIndex:
                 self._client.close()
                 self._client = None
 
-    def _chroma(self) -> ClientAPI:
+    def _chroma(self) -> Client:
         if self._client is None:
             raise ValueError(f"the dense index {self._path} is closed")
         return self._client
@@ -135,6 +132,17 @@ class ChromaIndex:
             except (ChromaError, RuntimeError, OSError, KeyError) as error:
                 reason = str(error).strip().split("\n", 1)[0]
                 raise IndexDamaged(f"the dense index {self._path} cannot be used ({reason})") from error
+
+
+def _opened(path: Path) -> Client:
+    from chromadb import PersistentClient
+    from chromadb.api.client import Client
+    from chromadb.config import Settings
+
+    client = PersistentClient(str(path), settings=Settings(anonymized_telemetry=False, allow_reset=False))
+    if not isinstance(client, Client):  # the interface it is declared with has no close()
+        raise TypeError(f"chromadb made a {type(client).__name__}, which cannot be closed")
+    return client
 
 
 def _legal_name(name: str) -> str:

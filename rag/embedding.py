@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 _LOG = logging.getLogger(__name__)
-_TOKENS_PER_BATCH = 4096
+_TOKENS_PER_BATCH = 1024
 """Padded tokens of one forward pass at most: beyond this, activations fall out of the CPU's cache."""
 
 

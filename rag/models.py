@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..config.paths import cache_dir
 from .errors import ModelNotFound
@@ -28,8 +29,8 @@ _TOKENIZERS = (
 class EmbeddingModel:
     """An embedding model's folder, as its own configuration files describe it.
 
-    ``max_tokens`` counts special tokens, ``padding`` is the id that fills short rows. ``plain`` says that the model is a transformer with mean or [CLS]
-    pooling and nothing beyond an optional normalisation, so that any engine can run it.
+    ``max_tokens`` counts special tokens, ``padding`` is the id that fills short rows. ``plain`` says that the model
+    is a transformer with mean or [CLS] pooling and nothing beyond an optional normalisation: any engine can run it.
     """
 
     name: str
@@ -146,7 +147,7 @@ def _require(name: str, folder: Path, any_of: tuple[str, ...], what: str) -> Non
         )
 
 
-def _read_json(path: Path, name: str) -> dict:
+def _read_json(path: Path, name: str) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

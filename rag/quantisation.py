@@ -25,10 +25,10 @@ _LEVELS = 256
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
-    """A multiplication by a constant matrix ``weights_NK``; ``source`` names what is multiplied."""
+    """A multiplication by a constant matrix, ``weights`` [N, K]; ``source`` names what is multiplied."""
 
     node: Node
-    weights_NK: np.ndarray
+    weights: np.ndarray
     source: tuple[str, int]
 
 
@@ -42,7 +42,7 @@ def quantise(model: openvino.Model, batches: Sequence[tuple[np.ndarray, np.ndarr
         if linear.source not in inputs:
             inputs[linear.source] = _quantised_input(linear.node.input_value(0), activations[linear.source])
         source, smoothing_K = inputs[linear.source]
-        linear.node.output(0).replace(_quantised_product(source, linear.weights_NK * smoothing_K))
+        linear.node.output(0).replace(_quantised_product(source, linear.weights * smoothing_K))
     quantised.validate_nodes_and_infer_types()
     return quantised
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ..config.schema import RagSettings
+from .analysis import detect_language
 from .errors import BackendUnavailable, ModelNotFound
 from .models import find_model_folder
 from .protocols import Embedder, Reranker
+from .stop_words import STOP_WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 _CACHE_BYTES = 256 * 2**20
+_STOP_WEIGHT = 0.2
 
 
 def open_reranker(settings: RagSettings, embedder: Embedder) -> Reranker | None:
@@ -82,6 +86,8 @@ class LateInteractionReranker:
 
     Khattab & Zaharia 2020, arXiv:2004.12832. Token vectors come from the embedding model; those of passages are
     kept (float16, least recently used first out, ``cache_bytes`` at most), so that a repeated passage costs nothing.
+    Tokens of stop words and punctuation count a fifth: every passage matches them, and an encoder trained on
+    sentences, not tokens, does not learn to ignore them by itself.
     """
 
     def __init__(self, embedder: Embedder, cache_bytes: int = _CACHE_BYTES) -> None:
@@ -94,12 +100,14 @@ class LateInteractionReranker:
 
     def score(self, query: str, passages: Sequence[str]) -> Float[np.ndarray, " N"]:
         scores = np.zeros(len(passages), dtype=np.float32)
-        query_TD = self._embedder.embed_tokens([query])[0].vectors
-        if not len(query_TD):
+        encoded = self._embedder.embed_tokens([query])[0]
+        if not len(encoded.vectors):
             return scores
+        weights_T = _token_weights(query, encoded.offsets)
         for row, passage_TD in enumerate(self._passage_vectors(passages)):
             if len(passage_TD):
-                scores[row] = (query_TD @ passage_TD.astype(np.float32).T).max(axis=1).mean()
+                best_T = (encoded.vectors @ passage_TD.astype(np.float32).T).max(axis=1)
+                scores[row] = best_T @ weights_T
         return scores
 
     def _passage_vectors(self, passages: Sequence[str]) -> list[Float[np.ndarray, "T D"]]:
@@ -107,9 +115,20 @@ class LateInteractionReranker:
         missing = [row for row, vectors in enumerate(found) if vectors is None]
         fresh = self._embedder.embed_tokens([passages[row] for row in missing])
         for row, encoded in zip(missing, fresh, strict=True):
-            found[row] = encoded.vectors.astype(np.float16)
-            self._cache.put(passages[row], found[row])
+            vectors = encoded.vectors.astype(np.float16)
+            self._cache.put(passages[row], vectors)
+            found[row] = vectors
         return [vectors for vectors in found if vectors is not None]
+
+
+def _token_weights(query: str, offsets: Int[np.ndarray, "T 2"]) -> Float[np.ndarray, " T"]:
+    """The share of each query token in the score; the shares sum to 1."""
+    stops = STOP_WORDS.get(detect_language(query) or "", frozenset())
+    meaningful = np.zeros(len(query), dtype=bool)
+    for word in re.finditer(r"[^\W_]+", query):
+        meaningful[word.start() : word.end()] = word.group().lower() not in stops
+    counts = [1.0 if meaningful[start:end].any() else _STOP_WEIGHT for start, end in offsets]
+    return np.array(counts, dtype=np.float32) / np.float32(sum(counts))
 
 
 class _VectorCache:

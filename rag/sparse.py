@@ -72,7 +72,7 @@ class RankBm25Index:
 
 
 def _okapi(corpus: Sequence[Sequence[str]]) -> BM25Okapi:
-    """rank-bm25's Okapi, whose floor for frequent terms falls below 0 when most terms are frequent: lifted to just above."""
+    """rank-bm25's Okapi; its floor for frequent terms, below 0 in collections of a few passages, lifted above 0."""
     from rank_bm25 import BM25Okapi
 
     model = BM25Okapi(corpus)
