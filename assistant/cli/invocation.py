@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from .failures import WRONG_USAGE, Failure, as_failure
+from .failures import INTERRUPTED, WRONG_USAGE, Failure, as_failure
 from .output import write_json
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 function(invocation, **arguments)
             except (typer.TyperException, typer.Exit, typer.Abort, BrokenPipeError):
                 raise
+            except KeyboardInterrupt as interrupt:
+                raise Failure("interrupted", exit_code=INTERRUPTED, kind="Interrupted") from interrupt
             except Exception as error:
                 raise as_failure(error) from error
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .failures import INTERRUPTED
+from .failures import INTERRUPTED, Failure
 from .interrupt import Interruption
 from .invocation import Invocation, command
 from .output import note, size_in_words, write_line, write_table
@@ -80,8 +80,7 @@ def _pull_from_hub(invocation: Invocation, name: str, include: list[str]) -> Non
                 cancel=interruption.cancel,
             )
         except DownloadCancelled as error:
-            note(f"capibara: {error}")
-            raise typer.Exit(INTERRUPTED) from error
+            raise Failure(str(error), exit_code=INTERRUPTED, kind="Interrupted") from error
     if invocation.as_json:
         invocation.emit(model)
         return

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from capibara.assistant.cli import main
 from capibara.config import cache_dir
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from capibara.assistant.hub import HubError, HubFile, wanted_files
 
 from .hub_server import COMMIT, Hub, serving

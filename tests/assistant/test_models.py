@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from capibara.assistant.models import BUNDLED, BundledModel, ModelInstallFailed, install_bundled, list_models
 from capibara.config import Settings, load_settings
 

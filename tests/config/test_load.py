@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from capibara.config import ConfigError, Settings, TextValue, load_settings
 from pydantic import SecretStr, ValidationError
+
+from capibara.config import ConfigError, Settings, TextValue, load_settings
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
+
 from capibara.config.positions import key_lines
 
 DOCUMENTS = {
