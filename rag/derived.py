@@ -139,8 +139,6 @@ class DerivedIndex(Generic[Index]):
         made_for = self._store.meta(f"{self._name}:generation")
         if made_for not in (None, str(self._store.generation)):
             return "made with another embedding model"
-        if sealed is None and made_for and not self._path.exists() and self._store.indexed_count():
-            return "files missing"
         return ""
 
     def _settle(self) -> int:

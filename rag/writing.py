@@ -61,7 +61,10 @@ class BatchWriter:
         texts = [embedding_text(chunk) for _, chunk in chunks]
         hashes = [embedding_hash(self._embedder.fingerprint, text) for text in texts]
         stored = self._store.embeddings(hashes)
-        missing = {key: row for row, key in enumerate(hashes) if key not in stored}
+        missing: dict[bytes, int] = {}  # the row that brings an embedding is the first to need it
+        for row, key in enumerate(hashes):
+            if key not in stored:
+                missing.setdefault(key, row)
         made = self._embedder.embed([texts[row] for row in missing.values()])
         vectors = stored | dict(zip(missing, made, strict=True))
         first = self._versions.last_chunk_number() + 1
