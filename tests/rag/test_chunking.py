@@ -4,13 +4,14 @@ import itertools
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from capibara.config.schema import RagSettings
 from capibara.rag.chunking import chunk, embedding_text
 from capibara.rag.embedding import open_embedder
 from capibara.rag.sentences import sentence_spans
 from capibara.rag.values import Block
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 WORDS = ["river", "stone", "winter", "lamp", "copper", "harbour", "seven", "walking", "the", "of", "and", "green"]
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from capibara.rag.discovery import discover
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import docx
 import pytest
+from reportlab.pdfgen.canvas import Canvas
+
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import DocumentError
 from capibara.rag.loaders import SUPPORTED_SUFFIXES, loader_for
 from capibara.rag.loaders.registry import _LOADERS
-from reportlab.pdfgen.canvas import Canvas
 
 TEXT = "The lighthouse keeper counts forty herons every morning."
 

@@ -1,6 +1,7 @@
 """CSV and TSV: dialects, headers, titles, quoting, ragged rows, encodings, any length."""
 
 import pytest
+
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import DocumentError
 from capibara.rag.loaders.delimited import DelimitedLoader

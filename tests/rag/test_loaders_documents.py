@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import DocumentError
 from capibara.rag.loaders import SUPPORTED_SUFFIXES, loader_for

@@ -4,11 +4,12 @@ import zipfile
 
 import docx
 import pytest
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
+
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import DocumentError
 from capibara.rag.loaders.docx import DocxLoader
-from docx.oxml import parse_xml
-from docx.oxml.ns import nsdecls
 
 NAMESPACE = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 

@@ -1,6 +1,7 @@
 """HTML: main content only, headings, lists, tables, code, encodings."""
 
 import pytest
+
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import DocumentError
 from capibara.rag.loaders.html import HtmlLoader

@@ -1,6 +1,7 @@
 """Markdown without its markup: headings, code, tables, lists, admonitions, front matter, inline."""
 
 import pytest
+
 from capibara.config.schema import RagSettings
 from capibara.rag.loaders.markdown import MarkdownLoader
 from capibara.rag.loaders.markdown_inline import plain

@@ -1,13 +1,14 @@
 """PDF: paragraphs out of lines, headings, pages, pages without text, damage, encryption."""
 
 import pytest
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.pdfgen.canvas import Canvas
+
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import DocumentError
 from capibara.rag.loaders.pdf import PdfLoader
 from capibara.rag.loaders.pdf_layout import PageLayout
 from capibara.rag.loaders.pdf_lines import Line
-from reportlab.lib.pdfencrypt import StandardEncryption
-from reportlab.pdfgen.canvas import Canvas
 
 WRAPPED = [
     "The estuary of the northern river is one of the few places",

@@ -3,6 +3,7 @@
 import tracemalloc
 
 import pytest
+
 from capibara.config.schema import RagSettings
 from capibara.rag.chunking import chunk
 from capibara.rag.embedding import open_embedder

@@ -6,9 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from capibara.rag.sentences import sentence_spans
 from hypothesis import given
 from hypothesis import strategies as st
+
+from capibara.rag.sentences import sentence_spans
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
