@@ -21,14 +21,17 @@ from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import chromadb.config
+import chromadb.api.rust
+import chromadb.telemetry.product.posthog
 import openvino
+import snowballstemmer
 import tokenizers
 
 from capibara.config.schema import RagSettings
 from capibara.rag import Library, dense, fts5, ingest, openvino_backend, sparse
+from capibara.rag.loaders import text as text_loader
 
-PRELOADED = (chromadb.config, openvino, tokenizers, dense, fts5, openvino_backend, sparse)
+PRELOADED = (chromadb, openvino, snowballstemmer, tokenizers, dense, fts5, openvino_backend, sparse, text_loader)
 NEW = range(6, 14)
 CHANGED = range(0, 3)
 MOVED = 3  # its text goes to another file
