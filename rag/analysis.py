@@ -39,11 +39,18 @@ def analyze(text: str, language: str | None) -> list[str]:
 
 
 def analyze_query(text: str, languages: Collection[str]) -> list[str]:
-    """The terms of a query against passages in ``languages``: every language's form of each word, once per word."""
+    """The terms of a query against passages in ``languages``: every language's form of each word, once per word.
+
+    Stop words of the query's own language are dropped from all forms: in passages of another language they would be
+    rare words, and outweigh everything else.
+    """
     codes = sorted({code for code in languages if code in _STEMMERS}) or [""]
+    own = detect_language(text)
+    dropped = STOP_WORDS[own] if own else frozenset().union(*(STOP_WORDS.get(code, ()) for code in codes))
     terms: list[str] = []
     for word in _words(text):
-        terms.extend(dict.fromkeys(term for code in codes if (term := _term(word, code))))
+        if word not in dropped:
+            terms.extend(dict.fromkeys(term for code in codes if (term := _term(word, code))))
     return terms
 
 
