@@ -46,7 +46,7 @@ def analyze_query(text: str, languages: Collection[str]) -> list[str]:
     """
     codes = sorted({code for code in languages if code in _STEMMERS}) or [""]
     own = detect_language(text)
-    dropped = STOP_WORDS[own] if own else frozenset().union(*(STOP_WORDS.get(code, ()) for code in codes))
+    dropped = frozenset().union(*(STOP_WORDS.get(code, ()) for code in ([own] if own and codes[0] else codes)))
     terms: list[str] = []
     for word in _words(text):
         if word not in dropped:

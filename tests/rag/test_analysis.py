@@ -72,3 +72,10 @@ def test_a_query_without_a_known_language_is_folded(languages: list[str]) -> Non
 )
 def test_the_language_is_told_by_its_stop_words(text: str, language: str | None) -> None:
     assert detect_language(text) == language
+
+
+def test_a_query_keeps_no_stop_word_of_its_own_language_in_the_forms_of_another():
+    question = "What is the name of the ferry that leaves in the morning?"
+    forms = analyze_query(question, ["de", "en"])
+    assert set(forms) >= set(analyze("name ferry leaves morning", "en"))
+    assert not {"what", "the", "of", "that", "is"} & set(forms)
