@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import queue
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +35,7 @@ class OpenVinoEngine:
 
     def __init__(self, model: EmbeddingModel, quantised: bool) -> None:
         try:
-            import openvino
+            openvino = _import_quietly()
         except ImportError as error:
             raise BackendUnavailable(f"openvino is not installed ({error})") from error
         try:
@@ -72,3 +75,15 @@ def _converted(model: EmbeddingModel, quantised: bool) -> Path:
 
         convert(model, folder)
     return path
+
+
+def _import_quietly() -> ModuleType:
+    """Import openvino without ``openvino_telemetry``, which forks a process that reports each import to its makers."""
+    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+        # A module that is None counts as not installed; openvino then takes a stub of its own.
+        sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del sys.modules["openvino_telemetry"]
+    return importlib.import_module("openvino")

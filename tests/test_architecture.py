@@ -99,6 +99,31 @@ def test_a_room_can_be_used_alone(room):
     assert loaded <= MAY_IMPORT[room] | {room}
 
 
+OFFLINE = """
+import json, os, sys, tempfile
+from pathlib import Path
+os.environ.pop("CI", None)
+spoken = []
+watched = ("os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect", "socket.getaddrinfo", "socket.sendto")
+sys.addaudithook(lambda event, arguments: event in watched and spoken.append(event))
+from capibara.assistant import Assistant
+with tempfile.TemporaryDirectory() as folder:
+    note = Path(folder, "note.txt")
+    note.write_text("The lighthouse of Skarvik was lit in 1871.")
+    with Assistant.open(Path(folder, "data"), overrides={"model.path": "/nowhere/model.gguf"}) as assistant:
+        assistant.ingest(note)
+        answer = assistant.ask("When was the lighthouse lit?")
+print(json.dumps({"answer": answer.text, "spoken": spoken, "telemetry": "openvino_telemetry" in sys.modules}))
+"""
+
+
+def test_nothing_starts_a_process_or_speaks_to_the_network_while_answering():
+    seen = run(OFFLINE)
+    assert "1871" in seen["answer"]
+    assert seen["spoken"] == []
+    assert not seen["telemetry"]
+
+
 def test_help_is_shown_without_loading_what_commands_need():
     code = (
         "import contextlib, io, json, sys\n"
