@@ -1,0 +1,177 @@
+"""The GGUF reader, against the `gguf` package as oracle, and against damaged files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from capibara.model import CheckpointError, UnsupportedCheckpoint
+from capibara.model.gguf import GgufFile
+from capibara.model.gguf_checkpoint import GgufCheckpoint
+
+gguf = pytest.importorskip("gguf")
+
+TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"]
+GGUF_NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_name(name: str) -> str:
+    stem = name.removesuffix(".weight")
+    if stem.startswith("model.layers."):
+        _, _, layer, part = stem.split(".", 3)
+        return f"blk.{layer}.{GGUF_NAMES[part]}.weight"
+    return f"{GGUF_NAMES[stem]}.weight"
+
+
+def neighbouring_pairs(weight: np.ndarray, heads: int) -> np.ndarray:
+    """The row order that llama.cpp's converter gives queries and keys."""
+    return weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
+
+
+def write_model(path, config, tensors, architecture="llama"):
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_block_count(config.layers)
+    writer.add_context_length(config.context_tokens)
+    writer.add_embedding_length(config.width)
+    writer.add_feed_forward_length(config.hidden_width)
+    writer.add_head_count(config.heads)
+    writer.add_head_count_kv(config.kv_heads)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(config.norm_epsilon)
+    for name, values in tensors.items():
+        heads = config.heads if "q_proj" in name else config.kv_heads
+        stored = neighbouring_pairs(values, heads) if "q_proj" in name or "k_proj" in name else values
+        writer.add_tensor(gguf_name(name), np.ascontiguousarray(stored))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_tensor(path, name: str, values: np.ndarray, kind: str):
+    writer = gguf.GGUFWriter(path, "llama")
+    quantised = gguf.quants.quantize(values, gguf.GGMLQuantizationType[kind])
+    writer.add_tensor(name, quantised, raw_dtype=gguf.GGMLQuantizationType[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return quantised
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_every_type_stands_for_the_numbers_the_gguf_package_reads(tmp_path, kind, rows):
+    values = np.random.default_rng(rows).normal(0, 3, (rows, 64)).astype(np.float32)
+    path = tmp_path / "one.gguf"
+    quantised = write_tensor(path, "some.weight", values, kind)
+    file = GgufFile(path)
+    entry = file.tensors["some.weight"]
+    expected = gguf.quants.dequantize(quantised, gguf.GGMLQuantizationType[kind])
+    ours = entry.type.dequantise(file.raw("some.weight"), entry.shape)
+    assert entry.type.name == kind
+    assert ours.dtype == np.float32
+    np.testing.assert_array_equal(ours, expected.reshape(ours.shape))
+
+
+def test_the_bundled_file_reads_as_the_gguf_package_dequantises_it(bundled_file):
+    file = GgufFile(bundled_file)
+    data = np.memmap(bundled_file, mode="r")
+    start = len(data) - sum(-(-file.raw(name).nbytes // 32) * 32 for name in file.tensors)
+    for name in ("token_embd.weight", "blk.3.attn_q.weight", "output_norm.weight"):
+        entry = file.tensors[name]
+        raw = np.array(data[start + entry.offset :][: entry.type.byte_count(entry.shape)])
+        expected = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType[entry.type.name]).reshape(entry.shape)
+        np.testing.assert_array_equal(entry.type.dequantise(file.raw(name), entry.shape), expected)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_written_as_gguf_comes_back_with_its_configuration_and_weights(tmp_path, tiny, tied):
+    config = tiny.config(tied=tied)
+    tensors = tiny.tensors(config)
+    checkpoint = GgufCheckpoint(write_model(tmp_path / "tiny.gguf", config, tensors))
+    frequencies = checkpoint.config.rope_frequencies
+    assert frequencies == pytest.approx(config.rope_frequencies)
+    assert checkpoint.config.norm_epsilon == pytest.approx(config.norm_epsilon)
+    sizes = ("vocabulary", "width", "layers", "heads", "kv_heads", "head_width", "hidden_width", "tied_head")
+    assert [getattr(checkpoint.config, size) for size in sizes] == [getattr(config, size) for size in sizes]
+    for name, values in tensors.items():
+        np.testing.assert_array_equal(checkpoint.tensor(name), values)
+
+
+def test_an_unsupported_tensor_type_is_refused_by_name(tmp_path):
+    path = tmp_path / "k.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    kind = gguf.GGMLQuantizationType.Q6_K
+    writer.add_tensor("blk.0.ffn_up.weight", np.zeros((2, 210), np.uint8), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UnsupportedCheckpoint, match=r"blk\.0\.ffn_up\.weight has type Q6_K"):
+        GgufFile(path)
+
+
+def test_another_architecture_is_refused_by_name(tmp_path, tiny):
+    config = tiny.config()
+    path = write_model(tmp_path / "other.gguf", config, tiny.tensors(config), "mamba")
+    with pytest.raises(UnsupportedCheckpoint, match="'mamba'"):
+        GgufCheckpoint(path)
+
+
+def test_a_missing_weight_is_named(tmp_path, tiny):
+    config = tiny.config()
+    tensors = tiny.tensors(config)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    checkpoint = GgufCheckpoint(write_model(tmp_path / "holed.gguf", config, tensors))
+    with pytest.raises(CheckpointError, match=r"blk\.1\.ffn_up\.weight is missing"):
+        checkpoint.tensor("model.layers.1.mlp.up_proj.weight")
+
+
+def test_a_file_cut_short_anywhere_is_refused_in_one_line(tmp_path, tiny):
+    config = tiny.config()
+    whole = write_model(tmp_path / "whole.gguf", config, tiny.tensors(config)).read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for end in [0, 1, 4, 8, 20, 100, 500, 1500, 3000, len(whole) // 2, len(whole) - 64]:
+        cut.write_bytes(whole[:end])
+        with pytest.raises(CheckpointError) as caught:
+            GgufCheckpoint(cut)
+        assert str(caught.value).startswith(str(cut))
+        assert "\n" not in str(caught.value)
+
+
+def test_flipped_header_bytes_never_escape_as_another_error(tmp_path, tiny):
+    config = tiny.config()
+    whole = write_model(tmp_path / "whole.gguf", config, tiny.tensors(config)).read_bytes()
+    rng, refused = np.random.default_rng(0), 0
+    for place in rng.integers(0, 2000, 150):
+        damaged = bytearray(whole)
+        damaged[place] ^= int(rng.integers(1, 256))
+        path = tmp_path / "damaged.gguf"
+        path.write_bytes(damaged)
+        try:
+            GgufCheckpoint(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 20
+
+
+def test_something_else_is_refused_as_not_gguf(tmp_path):
+    path = tmp_path / "text.gguf"
+    path.write_text("just words, more than a header's worth of them")
+    with pytest.raises(CheckpointError, match="not a GGUF model"):
+        GgufCheckpoint(path)
