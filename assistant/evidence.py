@@ -7,6 +7,7 @@ in its context without encoding it again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from ..rag.values import Passage, TokenVectors
 _PASSAGE_WEIGHT = 0.5
 # Shorter sentences are headings, list numbers or leftovers of a cut.
 _LEAST_TOKENS = 3
+_LONGEST_HEADING = 12
+_STATES_SOMETHING = re.compile(r": |[.!?…;。！？][\"'”’»)\]]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ def _score_passage(query: TokenVectors, passage: Passage, tokens: TokenVectors) 
     passage_score = float(similarity_QT.max(axis=1).mean())
     found = []
     for start, end in sentence_spans(passage.chunk.text):
+        if _is_heading(passage.chunk.text, start, end):
+            continue
         inside_T = (tokens.offsets[:, 0] >= start) & (tokens.offsets[:, 1] <= end)
         if np.count_nonzero(inside_T) < _LEAST_TOKENS:
             continue
@@ -66,6 +71,13 @@ def _score_passage(query: TokenVectors, passage: Passage, tokens: TokenVectors) 
         score = similarity + _PASSAGE_WEIGHT * passage_score
         found.append(Evidence(passage, offset + start, offset + end, text, similarity, score))
     return found
+
+
+def _is_heading(text: str, start: int, end: int) -> bool:
+    """A short line without a stop, with a blank line behind it, names what follows and states nothing itself."""
+    line = text[start:end]
+    stands_alone = text[end : end + 2] == "\n\n" and "\n" not in line
+    return stands_alone and len(line.split()) <= _LONGEST_HEADING and not _STATES_SOMETHING.search(line)
 
 
 def select(ranked: Sequence[Evidence], count: int, max_words: int) -> list[Evidence]:
