@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from capibara.assistant import AnswerReady, Assistant, Retrieved, TextDelta
 from capibara.assistant.errors import EmptyQuestion, UnknownConversation
 

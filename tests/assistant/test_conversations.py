@@ -3,6 +3,7 @@
 import sqlite3
 
 import pytest
+
 from capibara.assistant.conversations import ConversationStore
 from capibara.assistant.errors import AssistantError, UnknownConversation
 from capibara.assistant.values import Answer, Citation

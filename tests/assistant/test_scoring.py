@@ -1,6 +1,7 @@
 """Scores against values worked out by hand."""
 
 import pytest
+
 from capibara.assistant.scoring import contains, mean_reciprocal_rank, percentile, recall_at, token_f1
 
 

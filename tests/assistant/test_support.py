@@ -3,13 +3,14 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from capibara.assistant.citations import MarkerFilter, best_sentence
 from capibara.assistant.evidence import Evidence, select
 from capibara.assistant.phrase import checked_phrase
 from capibara.assistant.support import numbers, support
 from capibara.rag.values import Chunk, Document, Passage, StageScores
-from hypothesis import given
-from hypothesis import strategies as st
 
 TEXTS = (
     "The ferry leaves Port Anselm at 07:40. It carries 62 passengers and takes no cars.",
