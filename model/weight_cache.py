@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -46,5 +47,6 @@ def _keep(packed: dict[str, np.ndarray], file: Path) -> None:
         save_file(packed, unfinished)
         unfinished.replace(file)
     except (SafetensorError, OSError) as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
         _log.warning("quantised weights cannot be kept in %s, the next start will be slower: %s", file.parent, error)
