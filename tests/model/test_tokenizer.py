@@ -1,0 +1,116 @@
+"""Tokenizers built from GGUF metadata, against the ones they stand for."""
+
+from __future__ import annotations
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+
+from capibara.model import CheckpointError, ModelError, UnsupportedCheckpoint
+from capibara.model.chat_template import ChatTemplate
+from capibara.model.gguf import GgufFile
+from capibara.model.gguf_tokenizer import gguf_tokenizer
+
+NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
+SAMPLES = [
+    "The quick brown fox jumps over 12345 lazy dogs.",
+    "  leading spaces and\n\nnew lines\t and tabs  ",
+    "¿Qué hora es? — Son las diez: €3,50 (ñandú) 日本語 🙂👩‍👩‍👧",
+    "don't we'll I'm x=y+1; def f(a): return a**2",
+    "<|im_start|>user\nhi<|im_end|>",
+]
+
+
+@pytest.mark.parametrize("text", SAMPLES)
+def test_the_bundled_tokenizer_agrees_with_llama_cpp(bundled_file, text):
+    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python, the oracle, is an optional dependency")
+    oracle = llama_cpp.Llama(str(bundled_file), vocab_only=True, verbose=False)
+    ours = gguf_tokenizer(GgufFile(bundled_file).metadata)
+    assert ours.encode(text) == oracle.tokenize(text.encode(), add_bos=False, special=True)
+
+
+def sentence_piece() -> tuple[Tokenizer, dict]:
+    """A SentencePiece-like tokenizer trained here, and the metadata a GGUF of it would carry."""
+    backend = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    byte_tokens = [f"<0x{value:02X}>" for value in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, special_tokens=["<unk>", "<s>", "</s>", *byte_tokens], show_progress=False
+    )
+    backend.train_from_iterator(
+        ["the cat and the hat sat on that mat, then they ate a tart at the theatre"] * 5, trainer
+    )
+    tokens = [backend.id_to_token(index) for index in range(backend.get_vocab_size())]
+    kinds = [UNKNOWN, CONTROL, CONTROL] + [BYTE] * 256 + [NORMAL] * (len(tokens) - 259)
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [0.0] * 259 + [-float(rank) for rank in range(len(tokens) - 259)],
+        "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+    return backend, metadata
+
+
+@pytest.mark.parametrize("text", ["the cat", "that theatre sat, at a mat", "naïve 🙂", "x"])
+def test_sentence_piece_vocabularies_give_the_tokens_they_were_trained_to(text):
+    backend, metadata = sentence_piece()
+    ours = gguf_tokenizer(metadata)
+    assert ours.encode(text) == backend.encode(text, add_special_tokens=False).ids
+    assert ours.decode(ours.encode(text)) == text
+
+
+def test_the_beginning_marker_is_added_once_where_the_checkpoint_wants_it():
+    _, metadata = sentence_piece()
+    ours = gguf_tokenizer(metadata)
+    assert ours.encode_prompt("the cat") == [1, *ours.encode("the cat")]
+    assert ours.encode_prompt("<s>the cat").count(1) == 1
+    without = gguf_tokenizer({**metadata, "tokenizer.ggml.add_bos_token": False})
+    assert without.encode_prompt("the cat") == without.encode("the cat")
+    assert ours.end_tokens == {2}
+
+
+@pytest.mark.parametrize(("key", "value"), [("model", "bert"), ("pre", "klingon")])
+def test_an_unknown_kind_of_tokenizer_is_refused_by_name(bundled_file, key, value):
+    metadata = {**GgufFile(bundled_file).metadata, f"tokenizer.ggml.{key}": value}
+    with pytest.raises(UnsupportedCheckpoint, match=value):
+        gguf_tokenizer(metadata)
+
+
+def test_a_missing_part_of_the_tokenizer_is_named(bundled_file):
+    metadata = dict(GgufFile(bundled_file).metadata)
+    del metadata["tokenizer.ggml.merges"]
+    with pytest.raises(CheckpointError, match="merges"):
+        gguf_tokenizer(metadata)
+
+
+def test_templates_get_their_markers_dates_and_json():
+    source = "{{ bos_token }}{{ strftime_now('%Y') | length }}{{ messages | tojson }}{% if true %}\n  kept\n{% endif %}"
+    rendered = ChatTemplate(source, {"bos_token": "<s>"}).render([{"role": "user", "content": "¿sí? <b>"}])
+    assert rendered == '<s>4[{"role": "user", "content": "¿sí? <b>"}]  kept\n'
+
+
+def test_a_templates_refusal_reaches_the_caller_in_its_own_words():
+    with pytest.raises(ModelError, match="roles must alternate"):
+        ChatTemplate("{{ raise_exception('roles must alternate') }}").render([{"role": "user", "content": "a"}])
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{{ messages.__class__.__base__.__subclasses__() }}"],
+)
+def test_a_template_cannot_reach_outside_or_change_the_messages(source):
+    messages = [{"role": "user", "content": "a"}]
+    with pytest.raises(ModelError):
+        ChatTemplate(source).render(messages)
+    assert messages == [{"role": "user", "content": "a"}]
+
+
+def test_a_broken_or_missing_template_is_said_so():
+    with pytest.raises(CheckpointError, match="line 1"):
+        ChatTemplate("{% if %}").render([])
+    with pytest.raises(UnsupportedCheckpoint, match="no chat template"):
+        ChatTemplate(None).render([])
