@@ -15,7 +15,7 @@ from .values import Chunk
 EXACT_UP_TO = 16_384
 """Kept vectors of a collection that are compared one by one; beyond, the dense index finds the neighbours."""
 
-_NEIGHBOURS = 4
+_NEIGHBOURS = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,8 +214,10 @@ class Library:
             DocumentNotFound: there is none, or the name fits several.
         """
         documents = self._store.documents()
+        path = Path(name).expanduser()
+        paths = {str(path.absolute()), str(path.resolve())}
         fits = (
-            lambda d: name in (d.id, d.source) or d.source == str(Path(name).expanduser().absolute()),
+            lambda d: name in (d.id, d.source) or d.source in paths,
             lambda d: name in (Path(d.source).name, d.title),
             lambda d: d.id.startswith(name) or d.source.startswith(name) or Path(d.source).name.startswith(name),
             lambda d: d.title.casefold().startswith(name.casefold()),

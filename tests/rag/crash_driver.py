@@ -1,8 +1,8 @@
 """Kills an ingest at seeded points and looks at what is left; run by test_crash.py, prints one JSON line per point.
 
 The parent imports everything heavy once and starts no thread; each run is a child made by fork, with the real store,
-Chroma, SQLite and (tiny) embedding model. Even points die at a given SQLite statement, odd ones at a given moment, which
-may lie inside Chroma's or OpenVINO's native code.
+Chroma, SQLite and (tiny) embedding model. Even points die at a given SQLite statement, odd ones at a given moment,
+which may lie inside Chroma's or OpenVINO's native code.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _inconsistencies(library: Library) -> list[str]:
         "broken reference": "PRAGMA foreign_key_check",
         "damaged": "SELECT * FROM pragma_integrity_check WHERE integrity_check != 'ok'",
         "alias of an alias": "SELECT a.id FROM chunks a JOIN chunks b ON a.owner = b.number WHERE b.owner IS NOT NULL",
-        "wrong count": "SELECT id FROM documents d WHERE chunks != (SELECT COUNT(*) FROM chunks WHERE version = d.number)",
+        "wrong count": "SELECT id FROM documents d WHERE chunks != (SELECT COUNT(*) FROM chunks c WHERE version = d.number)",
     }
     return problems + [f"{name}: {found}" for name, sql in queries.items() if (found := rows(sql))]
 
@@ -191,6 +191,11 @@ def child(work: Callable[[Tell], None], kill_after: float | None = None) -> list
     return [json.loads(line) for line in lines]
 
 
+def report(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
@@ -210,7 +215,7 @@ def main() -> int:
     for name, chosen in settings.items():
         told = child(lambda tell, chosen=chosen, name=name: base_run(folder / f"base-{name}", documents, chosen, tell))
         if told != [{"done": True}]:
-            print(json.dumps({"point": -1, "problems": [str(told)]}))
+            report(json.dumps({"point": -1, "problems": [str(told)]}))
             return 1
     write_second(documents)
     measured = {}
@@ -219,7 +224,7 @@ def main() -> int:
         told = child(lambda tell, n=name, c=chosen: killed_run(folder / f"whole-{n}", documents, c, None, tell))
         measured[name] = told[-1]
         if "statements" not in told[-1]:
-            print(json.dumps({"point": -1, "problems": [str(told[-1])]}))
+            report(json.dumps({"point": -1, "problems": [str(told[-1])]}))
             return 1
     draw = random.Random(arguments.seed)
     for point in range(arguments.points):
@@ -229,14 +234,15 @@ def main() -> int:
         at = draw.uniform(0.0, 1.0)
         statement = 1 + int(at * measured[name]["statements"]) if point % 2 == 0 else None
         moment = None if point % 2 == 0 else at * measured[name]["seconds"]
-        told = child(
-            lambda tell, d=data, n=name, s=statement: killed_run(d, documents, settings[n], s, tell), moment
-        )
+        told = child(lambda tell, d=data, n=name, s=statement: killed_run(d, documents, settings[n], s, tell), moment)
         found = child(lambda tell, d=data, n=name, t=told: check_run(d, documents, settings[n], t, tell))
         last = found[-1] if found else {"problems": ["the check died"]}
         last.setdefault("problems", [last.get("error", "no answer")])
-        print(json.dumps({"point": point, "at": at, "index": name, "survived": "statements" in (told or [{}])[-1], **last}))
-        sys.stdout.flush()
+        report(
+            json.dumps(
+                {"point": point, "at": at, "index": name, "survived": "statements" in (told or [{}])[-1], **last}
+            )
+        )
         shutil.rmtree(data)
     return 0
 

@@ -77,9 +77,10 @@ def test_what_was_staged_and_not_published_is_gone_after_a_restart(tmp_path: Pat
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
-    with pytest.raises(RuntimeError, match="interrupted"), store.database.transaction():
+    with pytest.raises(StoreError, match="UNIQUE"), store.database.transaction() as connection:  # noqa: PT012
         store.set_meta("key", "value")
-        raise RuntimeError("interrupted")
+        assert store.meta("key") == "value"
+        connection.execute("INSERT INTO meta VALUES ('key', 'again')")
     assert store.meta("key") is None
     store.close()
 

@@ -18,7 +18,7 @@ from capibara.rag.store import Store
 from capibara.rag.values import Block, Chunk, Document
 from capibara.rag.versions import Versions
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
 COLLECTIONS = st.sampled_from(["default", "other"])
 SOURCES = st.sampled_from(["/a", "/b", "/c"])
 TEXTS = st.lists(st.sampled_from([" ".join([word] * 9) for word in WORDS]), min_size=1, max_size=5)
@@ -136,7 +136,9 @@ class StoreMachine(RuleBasedStateMachine):
         fresh = [Fresh(first + i, chunk, vector(chunk.text), number) for i, chunk in enumerate(chunks)]
         owners = deduplicator.owners(fresh)
         staged = [
-            StagedChunk(item.number, item.chunk, item.chunk.text, embedding_hash("m", item.chunk.text), item.vector, owner)
+            StagedChunk(
+                item.number, item.chunk, item.chunk.text, embedding_hash("m", item.chunk.text), item.vector, owner
+            )
             for item, owner in zip(fresh, owners, strict=True)
         ]
         self.versions.stage(number, staged, [Piece(0, tuple(Block(text) for text in texts))])
@@ -158,4 +160,3 @@ TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
     max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
-
