@@ -57,9 +57,9 @@ class Deduplicator:
         for i, item in enumerate(items):
             owner = self._stored_owner(item, [*same.get(item.chunk.text, ()), *alike[i]])
             if owner is None:
-                near = (j for j in kept if among[i, j] >= self._threshold)
+                near = sorted((j for j in kept if among[i, j] >= self._threshold), key=lambda j: -among[i, j])
                 owner = next(
-                    (items[j].number for j in (*first.get(item.chunk.text, ()), *near)
+                    (items[j].number for j in (*first.get(item.chunk.text, ()), *near[:_NEIGHBOURS])
                      if _repeats(item.chunk, items[j].chunk.text, items[j].chunk.context)),
                     None,
                 )  # fmt: skip

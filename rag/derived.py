@@ -7,8 +7,10 @@ What is missing, damaged or made with another model is filled again from stored 
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -27,7 +29,8 @@ BATCH = 200
 _KNOWN_SEALED = 4
 _KNOWN_UNSEALED = 64
 _SAME_VECTOR = 0.999
-_FULL = ("disk is full", "disk full", "no space left", "file too large", "os error 27", "os error 28")
+_PROBE_BYTES = 1 << 20
+_NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 Index = TypeVar("Index", DenseIndex, SparseIndex)
 
@@ -110,7 +113,10 @@ class DerivedIndex(Generic[Index]):
         if self._index is not None:
             self._index.close()
             self._index = None
-            self._store.set_meta(f"{self._name}:seal", seal(self._path, self._seal))
+            try:
+                self._store.set_meta(f"{self._name}:seal", seal(self._path, self._seal))
+            except StoreError as error:  # without a seal the next start looks more closely
+                _LOG.warning("%s index: not sealed: %s", self._name, error)
 
     def abandon(self) -> None:
         """Let go of the index without a seal, after an error."""
@@ -173,10 +179,18 @@ class DerivedIndex(Generic[Index]):
 
     def _explained(self, error: IndexDamaged) -> str:
         """The error's message, unless it means that there is no space left."""
-        message = str(error)
-        if any(sign in message.lower() for sign in _FULL):
+        if not _has_space(self._path.parent):
             raise DiskFull(f"no space left on the disk of {self._path.parent}: free some and run it again") from error
-        return message
+        return str(error)
+
+
+def _has_space(folder: Path) -> bool:
+    """Whether a megabyte can be written: an index's own message says everything but that the disk is full."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+            return probe.write(bytes(_PROBE_BYTES)) == _PROBE_BYTES
+    except OSError as error:
+        return error.errno not in _NO_SPACE
 
 
 class DerivedDense(DerivedIndex[DenseIndex]):

@@ -17,7 +17,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from .stop_words import STOP_WORDS
 
@@ -28,6 +30,7 @@ SELF_CONTAINED = 8
 _WORD = re.compile(r"\w+(?:['’.,:/-]\w+)*|[%€$£°<>=±+]", re.UNICODE)
 _SENTENCE_START = re.compile(r"(?:^|[.!?…:;\n\"“”«»(\[•*#|-])\s*$")
 _ALIKE = 0.75
+_REMEMBERED = 1024
 
 _FUNCTION_WORDS = frozenset().union(*STOP_WORDS.values())
 _PROTECTED_TEXT = """
@@ -54,46 +57,64 @@ _PROTECTED = frozenset(_PROTECTED_TEXT.split())
 _CONTRACTED_NOT = re.compile(r"n['’]t$")
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """The words of a text that count. ``certain`` are those protected whatever the other text is, in their order;
+    ``words`` are all, each with True (protected), False (other content) or None: a capital at a sentence's start."""
+
+    certain: tuple[str, ...]
+    words: tuple[tuple[str, bool | None], ...]
+    lower: frozenset[str]
+
+
 def say_the_same(a: str, b: str) -> bool:
     """Whether texts that an embedding finds alike differ in no number, name, negation or other content."""
-    words_a, words_b = _words(a), _words(b)
-    lower_a = {word for word, _ in words_a if word.islower()}
-    lower_b = {word for word, _ in words_b if word.islower()}
-    protected_a, content_a = _split(words_a, lower_b)
-    protected_b, content_b = _split(words_b, lower_a)
+    facts_a, facts_b = _facts(a), _facts(b)
+    if facts_a.certain != facts_b.certain:
+        return False
+    protected_a, content_a = _split(facts_a, facts_b.lower)
+    protected_b, content_b = _split(facts_b, facts_a.lower)
     return protected_a == protected_b and _alike(content_a, content_b)
 
 
 def is_self_contained(text: str) -> bool:
     """Whether a text is long enough to mean the same under any heading."""
-    return sum(word.lower() not in _FUNCTION_WORDS for word, _ in _words(text)) >= SELF_CONTAINED
+    return len(_facts(text).words) >= SELF_CONTAINED
 
 
-def _words(text: str) -> list[tuple[str, bool]]:
-    """Words as they stand, each with whether it begins a sentence."""
+@lru_cache(maxsize=_REMEMBERED)
+def _facts(text: str) -> _Facts:
     text = unicodedata.normalize("NFKC", text)
-    return [
-        (match.group(), bool(_SENTENCE_START.search(text, max(0, match.start() - 8), match.start())))
-        for match in _WORD.finditer(text)
-    ]
+    words = [kind for match in _WORD.finditer(text) if (kind := _kind(text, match)) is not None]
+    certain = tuple(word for word, protected in words if protected)
+    return _Facts(certain, tuple(words), frozenset(word for word, protected in words if protected is False))
 
 
-def _split(words: list[tuple[str, bool]], lower_elsewhere: set[str]) -> tuple[list[str], Counter[str]]:
+def _kind(text: str, match: re.Match[str]) -> tuple[str, bool | None] | None:
+    """A word in small letters and whether it is protected; None for a function word."""
+    word = match.group()
+    folded = word.lower()
+    if folded == "cannot" or _CONTRACTED_NOT.search(folded):
+        return "not", True
+    if folded in _PROTECTED or not word.isalpha() or folded == word.upper():
+        return folded, True
+    if folded in _FUNCTION_WORDS:
+        return None
+    if word == folded:
+        return folded, False
+    begins = _SENTENCE_START.search(text, max(0, match.start() - 8), match.start())
+    return folded, None if begins else True
+
+
+def _split(facts: _Facts, lower_elsewhere: frozenset[str]) -> tuple[list[str], Counter[str]]:
     """The protected words in order, and the other content words counted."""
     protected: list[str] = []
     content: Counter[str] = Counter()
-    for word, starts in words:
-        folded = word.lower()
-        if folded == "cannot" or _CONTRACTED_NOT.search(folded):
-            protected.append("not")
-        elif folded in _PROTECTED or not word.isalpha() or folded == word.upper():
-            protected.append(folded)
-        elif folded in _FUNCTION_WORDS:
-            continue
-        elif word == folded or (starts and folded in lower_elsewhere):
-            content[folded] += 1
+    for word, is_protected in facts.words:
+        if is_protected or (is_protected is None and word not in lower_elsewhere):
+            protected.append(word)
         else:
-            protected.append(folded)
+            content[word] += 1
     return protected, content
 
 

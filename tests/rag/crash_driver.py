@@ -165,7 +165,7 @@ def _inconsistencies(library: Library) -> list[str]:
         "broken reference": "PRAGMA foreign_key_check",
         "damaged": "SELECT * FROM pragma_integrity_check WHERE integrity_check != 'ok'",
         "alias of an alias": "SELECT a.id FROM chunks a JOIN chunks b ON a.owner = b.number WHERE b.owner IS NOT NULL",
-        "wrong count": "SELECT id FROM documents d WHERE chunks != (SELECT COUNT(*) FROM chunks c WHERE version = d.number)",
+        "wrong count": "SELECT 1 FROM documents d WHERE chunks != (SELECT COUNT(*) FROM chunks c WHERE version = d.number)",
     }
     return problems + [f"{name}: {found}" for name, sql in queries.items() if (found := rows(sql))]
 

@@ -167,7 +167,7 @@ print(json.dumps({"error": error, "stored": stored, "listed": listed}))
 """
 
 
-@pytest.mark.parametrize("limit_kb", [150, 400])
+@pytest.mark.parametrize("limit_kb", [150, 260])
 def test_a_full_disk_is_said_and_what_was_acknowledged_is_there_when_space_is_back(
     tmp_path: Path, settings: RagSettings, folder: Path, limit_kb: int
 ) -> None:
