@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -26,10 +27,15 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _TOKENS_PER_BATCH = 1024
 """Padded tokens of one forward pass at most: beyond this, activations fall out of the CPU's cache."""
+_BATCHES_AHEAD = 16
+"""Results that may wait in memory at once: 16 × 1,024 tokens × 384 dimensions × 4 bytes are 25 MB."""
 
 
 class Engine(Protocol):
     """Runs an embedding model's forward pass. Thread-safe."""
+
+    parallel: int
+    """How many batches it runs side by side."""
 
     def encode(
         self, ids_BT: Int[np.ndarray, "B T"], mask_BT: Int[np.ndarray, "B T"]
@@ -126,43 +132,54 @@ class TransformerEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for rows, _encodings, ids_BT, mask_BT in self._batches(texts):
-            pooled_BD, _ = self._engine().encode(ids_BT, mask_BT)
-            vectors[rows] = _normalised(pooled_BD)
+        for batch, pooled_BD, _ in self._encoded(texts):
+            vectors[batch.rows] = _normalised(pooled_BD)
         return vectors
 
     def embed_tokens(self, texts: Sequence[str]) -> list[TokenVectors]:
         found: dict[int, TokenVectors] = {}
-        for rows, encodings, ids_BT, mask_BT in self._batches(texts):
-            _, hidden_BTD = self._engine().encode(ids_BT, mask_BT)
-            for row, encoding, hidden_TD in zip(rows, encodings, hidden_BTD, strict=True):
+        for batch, _, hidden_BTD in self._encoded(texts):
+            for row, encoding, hidden_TD in zip(batch.rows, batch.encodings, hidden_BTD, strict=True):
                 kept = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
                 offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)[kept]
                 found[row] = TokenVectors(_normalised(hidden_TD[kept]), offsets)
         return [found[row] for row in range(len(texts))]
 
-    def _batches(
+    def _encoded(
         self, texts: Sequence[str]
-    ) -> Iterator[tuple[list[int], list[Encoding], Int[np.ndarray, "B T"], Int[np.ndarray, "B T"]]]:
-        """Batches of texts of like length, so that little is computed on padding."""
-        if not texts:
+    ) -> Iterator[tuple[_Batch, Float[np.ndarray, "B D"], Float[np.ndarray, "B T D"]]]:
+        """The batches of ``texts`` with what the engine makes of them, as many at once as it runs side by side."""
+        batches = self._batches(texts)
+        if not batches:
             return
-        encodings = self._tokenizer().cut.encode_batch(list(texts))
-        order = sorted(range(len(texts)), key=lambda row: len(encodings[row].ids))
+        engine = self._engine()
+        if len(batches) == 1 or engine.parallel == 1:
+            for batch in batches:
+                yield batch, *engine.encode(*self._padded(batch))
+            return
+        with ThreadPoolExecutor(engine.parallel, thread_name_prefix="embed") as pool:
+            for begin in range(0, len(batches), _BATCHES_AHEAD):
+                ahead = batches[begin : begin + _BATCHES_AHEAD]
+                results = pool.map(lambda batch: engine.encode(*self._padded(batch)), ahead)
+                for batch, (pooled_BD, hidden_BTD) in zip(ahead, results, strict=True):
+                    yield batch, pooled_BD, hidden_BTD
+
+    def _batches(self, texts: Sequence[str]) -> list[_Batch]:
+        """Texts of like length together, so that little is computed on padding; the longest first."""
+        encodings = self._tokenizer().cut.encode_batch(list(texts)) if texts else []
+        order = sorted(range(len(texts)), key=lambda row: -len(encodings[row].ids))
+        batches = []
         begin = 0
         while begin < len(order):
-            end = begin + 1
-            while (
-                end < len(order)
-                and end - begin < self._batch
-                and (end - begin + 1) * len(encodings[order[end]].ids) <= _TOKENS_PER_BATCH
-            ):
-                end += 1
-            rows = order[begin:end]
-            chosen = [encodings[row] for row in rows]
-            ids_BT, mask_BT = _padded(chosen, self._model.padding)
-            yield rows, chosen, ids_BT, mask_BT
-            begin = end
+            longest = len(encodings[order[begin]].ids)
+            size = max(1, min(self._batch, _TOKENS_PER_BATCH // longest))
+            rows = order[begin : begin + size]
+            batches.append(_Batch(rows, [encodings[row] for row in rows]))
+            begin += size
+        return batches
+
+    def _padded(self, batch: _Batch) -> tuple[Int[np.ndarray, "B T"], Int[np.ndarray, "B T"]]:
+        return _padded(batch.encodings, self._model.padding)
 
     def _tokenizer(self) -> _Tokenizers:
         with self._lock:
@@ -188,6 +205,14 @@ class TransformerEmbedder:
         engine = self._backends[-1].open()
         self.backend = self._backends[-1].name
         return engine
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Tokenised texts that go through the engine together; ``rows`` are their places among all texts."""
+
+    rows: list[int]
+    encodings: list[Encoding]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import queue
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 """Raised when conversion or quantisation changes, so that older copies in the cache are not used."""
-_REQUESTS = 4
+_MOST_STREAMS = 4
+"""Batches run side by side, each on its share of the cores: threads that split one batch mostly wait for each other."""
 
 
 class OpenVinoEngine:
@@ -41,13 +43,16 @@ class OpenVinoEngine:
         try:
             core = openvino.Core()
             path = _converted(model, quantised)
-            compiled = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1"})
+            streams = min(os.cpu_count() or 1, _MOST_STREAMS)
+            options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(streams)}
+            compiled = core.compile_model(path, "CPU", options)
         except (RuntimeError, OSError, ValueError, ImportError) as error:
             reason = str(error).strip().split("\n", 1)[0]
             raise BackendUnavailable(f"openvino cannot run embedding model {model.name!r}: {reason}") from error
+        self.parallel = streams
         self._pooling = model.pooling
         self._requests: queue.SimpleQueue[InferRequest] = queue.SimpleQueue()
-        for _ in range(_REQUESTS):
+        for _ in range(streams + 1):  # one more, so that a query need not wait for an ingest's batches
             self._requests.put(compiled.create_infer_request())
 
     def encode(

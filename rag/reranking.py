@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 _CACHE_BYTES = 256 * 2**20
-_STOP_WEIGHT = 0.2
+_STOP_WEIGHT = 0.1
 
 
 def open_reranker(settings: RagSettings, embedder: Embedder) -> Reranker | None:
@@ -86,7 +86,7 @@ class LateInteractionReranker:
 
     Khattab & Zaharia 2020, arXiv:2004.12832. Token vectors come from the embedding model; those of passages are
     kept (float16, least recently used first out, ``cache_bytes`` at most), so that a repeated passage costs nothing.
-    Tokens of stop words and punctuation count a fifth: every passage matches them, and an encoder trained on
+    Tokens of stop words and punctuation count a tenth: every passage matches them, and an encoder trained on
     sentences, not tokens, does not learn to ignore them by itself.
     """
 

@@ -27,6 +27,7 @@ class TorchEngine:
             raise BackendUnavailable(
                 f"embedding model {model.name!r} cannot be loaded from {model.folder}: {_first_line(error)}"
             ) from error
+        self.parallel = 1
         self._model.eval()
         self._lock = threading.Lock()
 
