@@ -19,6 +19,7 @@ from .reload import SettingsFile
 from .values import Answer, AnswerEvent, AnswerReady
 
 if TYPE_CHECKING:
+    from ..model.protocol import LanguageModel
     from ..rag.ingest import IngestProgress
     from ..rag.library import Library, LibraryStatus
     from ..rag.values import Document, IngestReport, SearchResult
@@ -105,10 +106,14 @@ class Assistant:
         return self._conversations
 
     def warm_up(self) -> None:
-        """Load the embedding model and the language model now, side by side, rather than with the first question."""
+        """Load what the first question needs now: the language model beside the indexes and the embedding model."""
         loading = self._models.request(self.settings.model)
-        self._library.embedder.warm_up()
+        self._library.warm_up()
         loading.result()
+
+    def language_model(self) -> LanguageModel | None:
+        """The language model that the settings name, loaded; None where there is none (`Answer.degraded` says why)."""
+        return self._models.request(self.settings.model).result().model
 
     def ingest(
         self,

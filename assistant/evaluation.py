@@ -132,8 +132,8 @@ def evaluate(
     chosen = settings.model_dump(exclude={"data_dir"}, exclude_defaults=True)
     with Assistant.open(home / "data", overrides=chosen) as assistant:
         _index(assistant, passages, home / "passages", report)
-        assistant.library.embedder.warm_up()
-        if questions:  # the first search builds the sparse index and loads the reranker
+        assistant.library.warm_up()
+        if questions:  # the first search builds the sparse index
             assistant.search(questions[0].question)
         depth = _DEPTH_FOR_STAGES if stages else _DEEPEST
         results, latencies = _search_all(assistant, questions, depth, report)
