@@ -39,23 +39,23 @@ def pack(checkpoint: Checkpoint, compute: Compute) -> dict[str, np.ndarray]:
 
 
 def build(config: DecoderConfig, packed: PackedWeights) -> Decoder:
-    """The network around packed weights."""
+    """The network around packed weights; the products most sensitive to rounding are made fine ones."""
 
-    def linear(name: str) -> Linear | Int8Linear:
+    def linear(name: str, *, fine: bool = False) -> Linear | Int8Linear:
         weight = packed[f"{name}.weight"]
-        return Int8Linear(weight, packed[f"{name}.scale"]) if weight.dtype == np.int8 else Linear(weight)
+        return Int8Linear(weight, packed[f"{name}.scale"], fine=fine) if weight.dtype == np.int8 else Linear(weight)
 
     def norm(name: str) -> RootMeanSquare:
         return RootMeanSquare(packed[name], config.norm_epsilon)
 
     def layer(at: str) -> DecoderLayer:
         attention = Attention(config, linear(f"{at}.attention.inputs"), linear(f"{at}.attention.output"))
-        feed = FeedForward(linear(f"{at}.feed.inputs"), linear(f"{at}.feed.output"))
+        feed = FeedForward(linear(f"{at}.feed.inputs"), linear(f"{at}.feed.output", fine=True))
         return DecoderLayer(norm(f"{at}.attention_norm"), attention, norm(f"{at}.feed_norm"), feed)
 
     layers = [layer(f"layers.{index}") for index in range(config.layers)]
-    head = None if config.tied_head else linear("head")
-    return Decoder(config, linear("embedding"), layers, norm("norm"), head)
+    head = None if config.tied_head else linear("head", fine=True)
+    return Decoder(config, linear("embedding", fine=True), layers, norm("norm"), head)
 
 
 def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[list[str], tuple[int, int]]]]:
