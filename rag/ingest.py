@@ -55,6 +55,7 @@ class IngestRun:
         self._began = time.perf_counter()
         self._outcomes: list[FileOutcome] = []
         self._pending: list[Draft] = []
+        self._waiting = 0  # chunks of pending drafts
         self._files_total = self._files_done = 0
         self._bytes_total = self._bytes_done = 0
         self._chunks = self._embedded = 0
@@ -155,7 +156,8 @@ class IngestRun:
             if self._cancel.is_set():
                 return
             draft.chunks.append(chunk)
-            if sum(len(pending.chunks) for pending in self._pending) >= BATCH_CHUNKS:
+            self._waiting += 1
+            if self._waiting >= BATCH_CHUNKS:
                 self._flush()
 
     def _finish(self, draft: Draft, pages: int | None, warnings: tuple[str, ...]) -> None:
@@ -172,6 +174,7 @@ class IngestRun:
         if draft is None:
             return
         self._pending = [pending for pending in self._pending if pending is not draft]
+        self._waiting = sum(len(pending.chunks) for pending in self._pending)
         if draft.version is not None:
             self._versions.discard(draft.version)
 
@@ -180,9 +183,9 @@ class IngestRun:
         if not self._pending:
             return
         before = sum(draft.embedded for draft in self._pending)
-        count = sum(len(draft.chunks) for draft in self._pending)
         self._writer.write(self._pending)
-        self._chunks += count
+        self._chunks += self._waiting
+        self._waiting = 0
         self._embedded += sum(draft.embedded for draft in self._pending) - before
         finished = [draft for draft in self._pending if draft.finished]
         self._pending = [draft for draft in self._pending if not draft.finished]
