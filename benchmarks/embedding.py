@@ -39,7 +39,7 @@ def main() -> None:
     encoders: dict[str, Callable[[list[str]], np.ndarray]] = {
         REFERENCE: lambda texts: reference.encode(texts, batch_size=32, normalize_embeddings=True)
     }
-    for backend in BACKENDS:
+    for backend in options.backends:
         settings = RagSettings.model_validate({"embedding_model": options.model, "embedding_backend": backend})
         encoders[backend] = open_embedder(settings).embed
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
@@ -110,6 +110,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=SQUAD, help="folder of passages.jsonl.gz and questions.jsonl.gz")
     parser.add_argument("--model", default="default")
+    parser.add_argument("--backends", nargs="*", default=BACKENDS, choices=BACKENDS)
     parser.add_argument("--sample", type=int, default=256, help="passages; 0: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
