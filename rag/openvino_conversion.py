@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -71,7 +72,7 @@ def _traced(model: EmbeddingModel) -> openvino.Model:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             return self.inner(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silent_transformers():
         warnings.simplefilter("ignore")  # tracing warns of every shape it turns into a constant
         inner = AutoModel.from_pretrained(str(model.transformer), local_files_only=True, dtype=torch.float32).eval()
         ids_BT = torch.full((2, 16), 5, dtype=torch.int64)
@@ -85,6 +86,22 @@ def _traced(model: EmbeddingModel) -> openvino.Model:
                 input=[("input_ids", shape, openvino.Type.i64), ("attention_mask", shape, openvino.Type.i64)],
             )
     return graph
+
+
+@contextlib.contextmanager
+def _silent_transformers() -> Iterator[None]:
+    """No progress bars and remarks of transformers on a user's screen."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _calibration_batches(model: EmbeddingModel) -> Iterator[tuple[np.ndarray, np.ndarray]]:
