@@ -32,7 +32,7 @@ class Prompt:
 
 def phrase_prompt(question: str, evidence: Sequence[Evidence]) -> Prompt:
     """Ask for one sentence that answers ``question`` from the evidence."""
-    text = " ".join(" ".join(sentence.text.split()) for sentence in evidence)
+    text = as_data(" ".join(" ".join(sentence.text.split()) for sentence in evidence))
     content = f"{text}\n\nQuestion: {question}\nAnswer in one short sentence, with words from the text above."
     return Prompt(({"role": "user", "content": content},), tuple(sentence.passage for sentence in evidence))
 
@@ -74,7 +74,12 @@ def _compose_messages(question: str, passages: Sequence[Passage], turns: Sequenc
 
 def _shown(passage: Passage) -> str:
     context = passage.chunk.context
-    return f"({context}) {passage.chunk.text}" if context else passage.chunk.text
+    return as_data(f"({context}) {passage.chunk.text}" if context else passage.chunk.text)
+
+
+def as_data(text: str) -> str:
+    """``text`` with the marks taken apart that chat templates read as the end of a message (``<|im_end|>``)."""
+    return text.replace("<|", "< |").replace("|>", "| >")
 
 
 def _tokens(model: LanguageModel, messages: Sequence[Message]) -> int:
