@@ -20,10 +20,21 @@ def locate(path: str) -> Path:
         return _bundled()
     given = Path(path).expanduser()
     if given.exists():
-        return given
+        return _single_file(given)
     if given.suffix == ".gguf" or given.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1:
         raise ModelNotFound(f"no model at {given}: give a GGUF file, a Hugging Face folder, or 'default'")
-    return _cached(path)
+    return _single_file(_cached(path))
+
+
+def _single_file(found: Path) -> Path:
+    """The GGUF file of a folder that holds nothing else to run, as repositories of quantised models do."""
+    if found.is_file() or (found / "config.json").exists():
+        return found
+    files = sorted(found.glob("*.gguf"))
+    if len(files) > 1:
+        listed = ", ".join(file.name for file in files[:5])
+        raise ModelNotFound(f"{found} holds {len(files)} GGUF files ({listed}): give the path of one of them")
+    return files[0] if files else found
 
 
 def _bundled() -> Path:

@@ -1,6 +1,7 @@
 """Turns text into BM25 terms: words, folded, without stop words, stemmed by language; and tells the language.
 
-A word is a run of word characters; runs of Chinese, Japanese or Thai, written without spaces, become character
+A word is a run of word characters. Numbers and codes with inner separators ("5.5", "21,015,324", "SNB22-3") also give
+one term as a whole, because their parts alone are common; runs of Chinese, Japanese or Thai, written without spaces, become character
 bigrams.
 """
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WORD = re.compile(r"[^\W_]+")
+_COMPOUND = re.compile(r"[^\W_]+(?:[-.,:/][^\W_]+)+")
 _SPACELESS = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _STEMMERS = {
     "en": "english",
@@ -33,7 +35,7 @@ _REMEMBERED = 65536
 
 
 def analyze(text: str, language: str | None) -> list[str]:
-    """The terms of ``text``, in order. ``language`` is an ISO 639-1 code; words of others are folded, not stemmed."""
+    """The terms of ``text``: words in order, then codes. ``language`` is an ISO 639-1 code; words of others are folded, not stemmed."""
     code = language if language in _STEMMERS else ""
     return [term for word in _words(text) if (term := _term(word, code))]
 
@@ -65,12 +67,16 @@ def detect_language(text: str) -> str | None:
 
 def _words(text: str) -> list[str]:
     words: list[str] = []
-    for match in _WORD.finditer(unicodedata.normalize("NFC", text)):
+    composed = unicodedata.normalize("NFC", text)
+    for match in _WORD.finditer(composed):
         word = match.group().lower()
         if word.isascii() or not _SPACELESS.search(word):
             words.append(word)
         else:
             words.extend(_split_spaceless(word))
+    for match in _COMPOUND.finditer(composed):
+        if any(character.isdigit() for character in match.group()):
+            words.append(match.group().lower())
     return words
 
 

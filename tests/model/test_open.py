@@ -128,3 +128,11 @@ def test_answering_brings_neither_torch_nor_transformers(bundled_file, tmp_path)
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_with_one_gguf_file_is_that_model_and_with_several_asks_which(bundled_file, tmp_path):
+    (tmp_path / "small.gguf").symlink_to(bundled_file)
+    assert open_model(ModelSettings(path=str(tmp_path))).context_tokens > 0
+    (tmp_path / "other.gguf").symlink_to(bundled_file)
+    with pytest.raises(ModelNotFound, match=r"2 GGUF files \(other\.gguf, small\.gguf\)"):
+        open_model(ModelSettings(path=str(tmp_path)))

@@ -13,7 +13,7 @@ from capibara.rag.analysis import analyze, analyze_query, detect_language
         ("", "en", []),
         ("the of and", "en", []),
         ("The Boats' engines, running!", "en", ["boat", "engin", "run"]),
-        ("snake_case x-ray 3.14", "en", ["snake", "case", "x", "ray", "3", "14"]),
+        ("snake_case x-ray 3.14", "en", ["snake", "case", "x", "ray", "3", "14", "3.14"]),
         ("Las INFORMACIONES", "es", ["inform"]),
         ("Zürich's Größe", None, ["zurich", "s", "grosse"]),
         ("cafe\u0301 CAFÉ", None, ["cafe", "cafe"]),
@@ -79,3 +79,16 @@ def test_a_query_keeps_no_stop_word_of_its_own_language_in_the_forms_of_another(
     forms = analyze_query(question, ["de", "en"])
     assert set(forms) >= set(analyze("name ferry leaves morning", "en"))
     assert not {"what", "the", "of", "that", "is"} & set(forms)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [("Satz 5.5 gilt", "5.5"), ("21,015,324 passages", "21,015,324"), ("steel SNB22-3.", "snb22-3"), ("K-7", "k-7")],
+)
+def test_numbers_and_codes_are_terms_as_a_whole_too(text, whole):
+    assert whole in analyze(text, "en")
+    assert whole in analyze_query(text, ["en", "de"])
+
+
+def test_joined_words_without_digits_give_their_parts_alone():
+    assert analyze("well-known and/or", "en") == analyze("well known and or", "en")
