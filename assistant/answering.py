@@ -128,21 +128,20 @@ class Answerer:
         self, draft: _Draft, model: LanguageModel, chosen: Sequence[Evidence], cancel: threading.Event
     ) -> Iterator[AnswerEvent]:
         began = time.perf_counter()
-        room = self._settings.assistant.max_words - sum(len(evidence.text.split()) for evidence in chosen)
-        prompt = phrase_prompt(draft.question, chosen)
-        generation = model.generate(prompt.messages, self._sampling(stop=("\n",)), cancel)
+        room = self._settings.assistant.max_words - sum(len(evidence.text.split()) + 1 for evidence in chosen)
+        prompt = phrase_prompt(draft.question, chosen[0])
+        generation = model.generate(prompt, self._sampling(stop=("\n",)), cancel)
         draft.timings["generate"] = time.perf_counter() - began
         draft.usage = AnswerUsage(
             generation.usage.prompt_tokens, generation.usage.completion_tokens, draft.usage.passages_used
         )
-        if generation.finish_reason != "stop":
+        if generation.finish_reason == "cancelled":
             return
-        checked = checked_phrase(generation.text, draft.question, chosen, draft.language, room)
-        if checked is None:
+        phrase = checked_phrase(generation.text, draft.question, chosen[0], draft.language, room - 1)
+        if phrase is None:
             draft.removed_phrases += 1
-            return
-        text, marker = checked
-        yield draft.say(f" {text} [{marker}]")
+        else:
+            yield draft.say(f" {phrase} [1]")
 
     def _composed(
         self,

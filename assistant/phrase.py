@@ -1,29 +1,28 @@
-"""Keeps the model's phrase only when a quoted sentence says the same.
+"""Keeps the model's phrase only when it is a part of the quoted sentence.
 
-A small model turns a right quote into a wrong statement easily, so its phrase must say something the question does
-not, say it with the words of one quoted sentence, and repeat no number that is not there.
+A small model turns a right quote into a wrong statement easily, with the very words of the quote. So its phrase must be
+a run of the sentence's own content words, in their order, that says something the question does not and is shorter
+than the sentence.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from ..rag.analysis import analyze
 from .evidence import Evidence
 from .support import numbers
 
 
-def checked_phrase(
-    phrase: str, question: str, evidence: Sequence[Evidence], language: str | None, max_words: int
-) -> tuple[str, int] | None:
-    """The phrase, on one line, and the number (from 1) of the sentence that supports it; None if none does."""
+def checked_phrase(phrase: str, question: str, evidence: Evidence, language: str | None, max_words: int) -> str | None:
+    """The phrase on one line, or None if the sentence does not hold it or it adds nothing."""
     text = " ".join(phrase.split())
-    if not text or len(text.split()) > max_words:
+    spoken = evidence.passage.document.language or language or "en"
+    said, given = _words(text, spoken), _words(evidence.text, spoken)
+    if len(text.split()) > max_words or not set(said) - set(analyze(question, spoken)) or len(said) >= len(given):
         return None
-    for marker, sentence in enumerate(evidence, start=1):
-        spoken = sentence.passage.document.language or language or "en"
-        asked, said, given = (set(analyze(part, spoken)) for part in (question, text, sentence.text))
-        new = said - asked
-        if new and new <= given and numbers(text) <= numbers(sentence.text) | numbers(question):
-            return text, marker
-    return None
+    runs = (given[start : start + len(said)] for start in range(len(given) - len(said) + 1))
+    return text if numbers(text) <= numbers(evidence.text) and said in runs else None
+
+
+def _words(text: str, language: str) -> list[str]:
+    """The stems of ``text`` in order, without the codes that stand behind them."""
+    return [term for term in analyze(text, language) if term.isalnum()]

@@ -1,8 +1,8 @@
 """Turns text into BM25 terms: words, folded, without stop words, stemmed by language; and tells the language.
 
 A word is a run of word characters. Numbers and codes with inner separators ("5.5", "21,015,324", "SNB22-3") also give
-one term as a whole, because their parts alone are common; runs of Chinese, Japanese or Thai, written without spaces, become character
-bigrams.
+one term as a whole, because their parts alone are common. Runs of Chinese, Japanese or Thai, written without spaces,
+become character bigrams.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _REMEMBERED = 65536
 
 
 def analyze(text: str, language: str | None) -> list[str]:
-    """The terms of ``text``: words in order, then codes. ``language`` is an ISO 639-1 code; words of others are folded, not stemmed."""
+    """The terms of ``text``: words in order, then codes.
+
+    ``language`` is an ISO 639-1 code; words of other languages than those with a stemmer are folded, not stemmed.
+    """
     code = language if language in _STEMMERS else ""
     return [term for word in _words(text) if (term := _term(word, code))]
 
