@@ -95,21 +95,20 @@ def evidence(text: str, score: float = 1.0, number: int = 0) -> Evidence:
 @pytest.mark.parametrize(
     ("phrase", "kept"),
     [
-        ("Ruth Vane.", True),
-        ("Ruth Vane repaired the lighthouse lamp for 3.50", False),
-        ("It was  Ruth Vane who\nrepaired it.", True),
-        ("Ruth Vane repaired the lamp.", False),
-        ("Ruth Vane in 1954.", False),
-        ("Ruth Vane and Tom.", False),
-        ("The lighthouse lamp.", False),
+        ("In 1953.", True),
+        ("She repaired it  in\n1953.", False),
+        ("Repaired the lamp in 1953.", False),
+        ("The lighthouse lamp in 1953", True),
+        ("In 1954.", False),
+        ("Ruth Vane.", False),
         (TEXTS[1].split(". ")[0], False),
         ("", False),
-        ("Ruth Vane " * 30, False),
+        ("1953 " * 30, False),
     ],
 )
-def test_a_phrase_is_kept_only_when_it_is_a_part_of_the_sentence_that_adds_something(phrase, kept):
+def test_a_phrase_is_kept_only_when_it_is_a_part_of_the_sentence_with_a_new_number(phrase, kept):
     sentence = evidence(TEXTS[1].split(". ")[0] + ".")
-    found = checked_phrase(phrase, "Who repaired the lighthouse lamp?", sentence, "en", 20)
+    found = checked_phrase(phrase, "When did Ruth Vane repair the lighthouse lamp?", sentence, "en", 20)
     assert found == (" ".join(phrase.split()) if kept else None)
 
 
