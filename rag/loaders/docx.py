@@ -18,7 +18,7 @@ from ..values import Block
 from .archive import Archive, open_archive
 from .document import StreamedDocument
 from .docx_styles import W, heading_levels, parse_part
-from .docx_text import Paragraph, paragraph_of, table_of
+from .docx_text import Paragraph, paragraphs_of, table_of
 from .source import check
 
 _BODY = "word/document.xml"
@@ -77,7 +77,7 @@ def _of_elements(elements: Iterator[etree._Element], levels: dict[str, int]) -> 
                 yield Block(("\n" if in_list else "") + text + "\n", kind="rows")
                 in_list = False
             continue
-        for paragraph in paragraph_of(element, levels):
+        for paragraph in paragraphs_of(element, levels):
             if in_list and not paragraph.list_item:
                 yield Block("\n")
             in_list = paragraph.list_item

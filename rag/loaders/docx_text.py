@@ -26,22 +26,30 @@ class Paragraph:
     depth: int = 0
 
 
-def paragraph_of(element: etree._Element, levels: dict[str, int]) -> Iterator[Paragraph]:
+def paragraphs_of(element: etree._Element, levels: dict[str, int]) -> Iterator[Paragraph]:
     """The paragraph of a ``w:p`` element, then those of the text boxes anchored in it; empty ones are left out."""
+    for inner in element.iter(W + "p"):  # boxes in boxes too, each once
+        if inner is element or (inner.getparent().tag == W + "txbxContent" and not _is_fallback(inner)):
+            paragraph = _paragraph(inner, levels)
+            if paragraph is not None:
+                yield paragraph
+
+
+def _is_fallback(element: etree._Element) -> bool:
+    return next(element.iterancestors(_FALLBACK), None) is not None
+
+
+def _paragraph(element: etree._Element, levels: dict[str, int]) -> Paragraph | None:
     properties = element.find(W + "pPr")
     text = _text(element).strip(" \n\t")
-    if text:
-        heading = _heading(properties, levels)
-        numbering = None if properties is None or heading is not None else properties.find(W + "numPr")
-        style = "" if properties is None else (_value(properties, "pStyle") or "")
-        item = numbering is not None or (heading is None and style.startswith("List") and style != "ListParagraph")
-        depth = 0 if numbering is None else _integer(_value(numbering, "ilvl"))
-        text = " ".join(text.split()) if heading is not None else text
-        yield Paragraph(text, heading, item, depth)
-    for box in element.iter(W + "txbxContent"):
-        if not any(above.tag == _FALLBACK for above in box.iterancestors()):
-            for inner in box.iterchildren(W + "p"):
-                yield from paragraph_of(inner, levels)
+    if not text:
+        return None
+    heading = _heading(properties, levels)
+    numbering = None if properties is None or heading is not None else properties.find(W + "numPr")
+    style = "" if properties is None else (_value(properties, "pStyle") or "")
+    item = numbering is not None or (heading is None and style.startswith("List") and style != "ListParagraph")
+    depth = 0 if numbering is None else _integer(_value(numbering, "ilvl"))
+    return Paragraph(" ".join(text.split()) if heading is not None else text, heading, item, depth)
 
 
 def table_of(element: etree._Element) -> str:

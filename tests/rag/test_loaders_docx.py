@@ -1,6 +1,7 @@
 """Word documents: order, headings, lists, tables, revisions, notes; bad and hostile archives."""
 
 import zipfile
+from itertools import islice
 
 import docx
 import pytest
@@ -108,6 +109,18 @@ def test_text_boxes_are_read_once(path):
         f"<mc:Fallback>{box}</mc:Fallback></mc:AlternateContent></w:r></w:p>",
     )
     assert text(path) == "Plain.\n\nBoxed.\n\n"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 40])
+def test_text_boxes_in_text_boxes_are_each_read_once_in_order(path, depth):
+    body = ""
+    for level in reversed(range(depth)):
+        box = f"<w:r><w:txbxContent>{body}</w:txbxContent></w:r>" if body else ""
+        body = f"<w:p><w:r><w:t>Box {level}.</w:t></w:r>{box}</w:p><w:p><w:r><w:t>After {level}.</w:t></w:r></w:p>"
+    write_parts(path, f"<w:p><w:r><w:txbxContent>{body}</w:txbxContent></w:r></w:p>")
+    order = [f"Box {level}." for level in range(depth)] + [f"After {level}." for level in reversed(range(depth))]
+    blocks = list(islice((block.text.strip() for block in load(path).blocks()), 2 * depth + 1))
+    assert blocks == order
 
 
 def test_nested_tables_are_read_into_their_cell_and_footnotes_at_the_end(path):
