@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from .failures import INTERRUPTED
 from .output import note
+
+Result = TypeVar("Result")
 
 
 class Interruption:
@@ -29,6 +33,14 @@ class Interruption:
 
     def __exit__(self, *_error: object) -> None:
         signal.signal(signal.SIGINT, self._earlier)
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """The result of ``work``, done on another thread: this one is free to say at once that it heard Ctrl-C.
+
+        Python handles signals on the main thread only, and not while that converts or runs a model.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="capibara-work") as worker:
+            return worker.submit(work).result()
 
     def _interrupted(self, _signal: int, _frame: FrameType | None) -> None:
         if self.cancel.is_set():

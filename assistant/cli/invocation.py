@@ -79,12 +79,12 @@ class Invocation:
         logging.getLogger("capibara").setLevel(level.upper())
         return loaded, data_dir
 
-    def open(self, *, reindex: bool = False) -> Assistant:
+    def open(self) -> Assistant:
         """The assistant for these options, to be used as a context manager."""
         from ..assistant import Assistant
 
         self.settings()
-        return Assistant.open(self.path, overrides=self.overrides(), reindex=reindex)
+        return Assistant.open(self.path, overrides=self.overrides())
 
     def emit(self, document: Any) -> None:
         """Print the command's one JSON document."""

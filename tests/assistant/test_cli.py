@@ -79,6 +79,7 @@ def test_every_command_has_the_shared_options(run, command):
         (["ingst"], "No such command 'ingst'. Did you mean 'ingest'?"),
         (["config", "show", "--jsn"], "No such option: --jsn"),
         (["ask"], "Missing argument 'question'."),
+        (["ingest"], "Missing argument 'PATH': name files or folders"),
         (["search", "x", "--top-k", "0"], "Invalid value for '--top-k': "),
         (["config", "show", "--set", "rag.top_k"], "--set rag.top_k: write KEY=VALUE"),
     ],

@@ -79,6 +79,22 @@ def test_ingesting_again_changes_nothing(run, folder):
     assert out.startswith("2 unchanged")
 
 
+def test_reindexing_needs_no_path_and_cuts_what_is_stored_again(run, folder, tmp_path):
+    source = tmp_path / "long.txt"
+    source.write_text(" ".join(f"Lamp {number} of Skarvik burns oil from barrel {number * 3}." for number in range(20)))
+    run("ingest", str(source), data=tmp_path / "data")
+    code, out, err = run("ingest", "--reindex", "--json", "--set", "rag.chunk_tokens=64", data=tmp_path / "data")
+    report = json.loads(out)
+    assert (code, err) == (0, "")
+    assert report["files"] == []
+    [file] = report["reindexed"]["files"]
+    assert (file["source"], file["status"]) == (str(source), "updated")
+    assert file["chunks"] > 3
+    code, out, _ = run("ingest", "--reindex", str(folder / "bakery.txt"), data=tmp_path / "data")
+    assert code == 0
+    assert [line.split(";")[0] for line in out.splitlines()] == ["re-indexed: 1 updated", "1 added"]
+
+
 def test_a_broken_file_is_named_the_rest_goes_on_and_the_exit_code_is_1(run, folder, tmp_path):
     broken = tmp_path / "in" / "broken.pdf"
     broken.parent.mkdir()
