@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,6 +14,10 @@ from typing import IO
 from ..errors import DocumentError
 from .source import head, kind_by_magic, unreadable
 
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, IndexError,
+    RuntimeError, NotImplementedError,
+)  # fmt: skip
 _RATIO_LIMIT = 250
 _RATIO_FROM_BYTES = 16 * 2**20
 
@@ -35,11 +41,10 @@ class Archive:
         Raises:
             DocumentError: the part is damaged or encrypted, or unpacks to more than it declared.
         """
-        try:
-            with self._archive.open(name) as file:
-                yield _Counted(file, self)  # type: ignore[misc]
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, OSError) as error:
-            raise DocumentError(f"damaged: its part {name} cannot be unpacked") from error
+        with _unpacking(name):
+            file = self._archive.open(name)
+        with file:
+            yield _Counted(file, self, name)  # type: ignore[misc]
 
     def spend(self, size: int) -> None:
         """Count unpacked bytes."""
@@ -51,17 +56,31 @@ class Archive:
 class _Counted:
     """A file whose reads are counted."""
 
-    def __init__(self, file: IO[bytes], archive: Archive) -> None:
+    def __init__(self, file: IO[bytes], archive: Archive, name: str) -> None:
         self._file = file
         self._archive = archive
+        self._name = name
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size if size >= 0 else 1 << 20)
-        self._archive.spend(len(data))
-        while size < 0 and (more := self._file.read(1 << 20)):
-            self._archive.spend(len(more))
+        data = self._counted(size if size >= 0 else 1 << 20)
+        while size < 0 and (more := self._counted(1 << 20)):
             data += more
         return data
+
+    def _counted(self, size: int) -> bytes:
+        with _unpacking(self._name):
+            data = self._file.read(size)
+        self._archive.spend(len(data))
+        return data
+
+
+@contextmanager
+def _unpacking(name: str) -> Iterator[None]:
+    """The errors of the unpackers in the room's words."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DocumentError(f"damaged: its part {name} cannot be unpacked") from error
 
 
 @contextmanager

@@ -193,6 +193,20 @@ def test_an_archive_that_lies_about_its_sizes_does_not_unpack_further(path):
         list(load(path).blocks())
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_STORED])
+def test_a_part_whose_packed_bytes_are_damaged_is_damage(path, method):
+    body = "".join(f"<w:p><w:r><w:t>Line {n}, {n * n}.</w:t></w:r></w:p>" for n in range(3000))
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("word/document.xml", f'<w:document xmlns:w="{NAMESPACE}"><w:body>{body}</w:body></w:document>')
+        begin, size = len("word/document.xml") + 30, archive.infolist()[0].compress_size
+    data = bytearray(path.read_bytes())
+    for offset in range(begin + 9, begin + size, 101):
+        data[offset] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(DocumentError, match=r"^damaged: its part word/document\.xml"):
+        list(load(path).blocks())
+
+
 def test_declared_entities_are_refused(path):
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;">]>'
     write_parts(path, "<w:p><w:r><w:t>&b;</w:t></w:r></w:p>", prolog=bomb)
