@@ -9,10 +9,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from ..config.schema import Settings
+from ..model.errors import ModelError
 from ..model.protocol import FinishReason, LanguageModel, Sampling
 from ..rag.analysis import detect_language
 from ..rag.library import Library
-from ..rag.values import Passage
+from ..rag.values import Passage, SearchResult
 from .citations import MarkerFilter, cite
 from .condense import condense, refers_back
 from .conversations import Turn
@@ -90,8 +91,10 @@ class Answerer:
         if not ranked or ranked[0].similarity < settings.assistant.least_support:
             draft.abstained = True
             yield draft.say(not_found(language))
-        elif settings.assistant.answer_style == "compose" and (model := self._model(draft)) is not None:
-            yield from self._composed(draft, model, result.passages, history, cancel)
+        elif settings.assistant.answer_style == "compose" and (
+            composition := self._composition(draft, result, history)
+        ):
+            yield from self._composed(draft, *composition, cancel)
         else:
             yield from self._quoted(draft, ranked, cancel)
         if cancel.is_set():
@@ -122,7 +125,10 @@ class Answerer:
             yield draft.say(f"{blank}{quoted(evidence.text, draft.language)} [{marker}]")
         draft.usage = AnswerUsage(passages_used=len({evidence.passage.chunk.id for evidence in chosen}))
         if not cancel.is_set() and (model := self._model(draft)) is not None:
-            yield from self._phrased(draft, model, chosen, cancel)
+            try:
+                yield from self._phrased(draft, model, chosen, cancel)
+            except ModelError as error:
+                draft.degraded.append(f"no phrase: {error}")
 
     def _phrased(
         self, draft: _Draft, model: LanguageModel, chosen: Sequence[Evidence], cancel: threading.Event
@@ -143,19 +149,30 @@ class Answerer:
         else:
             yield draft.say(f" {phrase} [1]")
 
+    def _composition(
+        self, draft: _Draft, result: SearchResult, history: Sequence[Turn]
+    ) -> tuple[LanguageModel, Prompt] | None:
+        """The model with its prompt; None, and why, where it has no model, no template or no room for a passage."""
+        model = self._model(draft)
+        if model is None:
+            return None
+        drawn = result.passages[: self._settings.assistant.evidence_passages]
+        try:
+            prompt = compose_prompt(model, draft.question, drawn, history, self._settings.generation.max_tokens)
+        except ModelError as error:
+            draft.degraded.append(f"quotes only: {error}")
+            return None
+        if not prompt.passages:
+            draft.degraded.append(f"quotes only: no passage fits the context of {model.context_tokens} tokens")
+            return None
+        return model, prompt
+
     def _composed(
-        self,
-        draft: _Draft,
-        model: LanguageModel,
-        passages: Sequence[Passage],
-        history: Sequence[Turn],
-        cancel: threading.Event,
+        self, draft: _Draft, model: LanguageModel, prompt: Prompt, cancel: threading.Event
     ) -> Iterator[AnswerEvent]:
         """The model writes from the numbered passages; each marker is checked as it appears."""
         began = time.perf_counter()
         sampling = self._sampling()
-        drawn = passages[: self._settings.assistant.evidence_passages]
-        prompt: Prompt = compose_prompt(model, draft.question, drawn, history, sampling.max_tokens)
         markers = MarkerFilter(prompt.passages, draft.language or "en")
         for delta in model.stream(prompt.messages, sampling, cancel):
             if shown := markers.push(delta.text):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from ..config.load import LoadedSettings
 from ..config.locate import open_settings
 from ..config.schema import Settings
 from .asynchronous import iterate_cancellable, run_cancellable
-from .errors import EmptyQuestion
+from .errors import AssistantError, EmptyQuestion
 from .loading import ModelLoader
 from .reload import SettingsFile
 from .values import Answer, AnswerEvent, AnswerReady
@@ -44,9 +46,14 @@ class Assistant:
 
         self._file = settings
         self.data_dir = data_dir
-        self._library: Library = Library.open(data_dir, settings.current().settings.rag, reindex=reindex)
-        self._conversations: ConversationStore = ConversationStore(data_dir / "conversations.sqlite3")
-        self._models = ModelLoader()
+        with contextlib.ExitStack() as opened:
+            self._library = Library.open(data_dir, settings.current().settings.rag, reindex=reindex)
+            opened.callback(self._library.close)
+            self._conversations = ConversationStore(data_dir / "conversations.sqlite3")
+            opened.callback(self._conversations.close)
+            self._models = ModelLoader()
+            opened.callback(self._models.close)
+            self._opened = opened.pop_all()
 
     @classmethod
     def open(
@@ -81,9 +88,7 @@ class Assistant:
 
     def close(self) -> None:
         """Release the data folder; the object cannot be used afterwards."""
-        self._models.close()
-        self._conversations.close()
-        self._library.close()
+        self._opened.close()
 
     @property
     def settings(self) -> Settings:
@@ -191,9 +196,20 @@ class Assistant:
         answerer = Answerer(self._library, model, settings)
         stop = cancel or threading.Event()
         for event in answerer.stream(words, collection or settings.assistant.collection, history, stop):
-            if isinstance(event, AnswerReady) and conversation and event.answer.finish_reason != "cancelled":
-                self._conversations.append(conversation, question, event.answer)
+            if isinstance(event, AnswerReady) and conversation:
+                event = self._kept(conversation, question, event.answer)
             yield event
+
+    def _kept(self, conversation: str, question: str, answer: Answer) -> AnswerReady:
+        """Add the turn to its conversation; an answer is given even where it cannot be kept."""
+        answer = dataclasses.replace(answer, conversation=conversation)
+        if answer.finish_reason == "cancelled":
+            return AnswerReady(answer)
+        try:
+            self._conversations.append(conversation, question, answer)
+        except AssistantError as error:
+            answer = dataclasses.replace(answer, degraded=(*answer.degraded, str(error)))
+        return AnswerReady(answer)
 
     def start_conversation(self, collection: str | None = None) -> str:
         """Begin a conversation and return its id, for `ask` and `stream`."""

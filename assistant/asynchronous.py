@@ -35,13 +35,16 @@ async def iterate_cancellable(
     cancel = options.get("cancel") or threading.Event()
     options["cancel"] = cancel
     loop = asyncio.get_running_loop()
+    finished = False
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="capibara-stream") as worker:
         iterator = function(*args, **options)
         try:
             while (item := await loop.run_in_executor(worker, next, iterator, _END)) is not _END:
                 yield cast("T", item)
+            finished = True
         finally:
-            cast("threading.Event", cancel).set()
+            if not finished:
+                cast("threading.Event", cancel).set()
             await loop.run_in_executor(worker, _close, iterator)
 
 

@@ -6,14 +6,18 @@ what the question asks for. Otherwise the earlier question's own words are added
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Sequence
 
+from ..model.errors import ModelError
 from ..model.protocol import LanguageModel, Message, Sampling
 from ..rag.analysis import analyze
 from .conversations import Turn
 from .support import numbers
+
+_LOG = logging.getLogger(__name__)
 
 _REFERRING = {
     "en": "he him his she her hers it its they them their theirs this that these those there then one ones former "
@@ -64,7 +68,11 @@ def condense(
 ) -> str:
     """The stand-alone form of ``question``, which refers to the last turns of ``history`` (one or more)."""
     if model is not None:
-        proposal = _propose(question, history, model, cancel)
+        try:
+            proposal = _propose(question, history, model, cancel)
+        except ModelError as error:  # no template, or a context too small for the examples
+            _LOG.debug("the follow-up question is not rewritten: %s", error)
+            proposal = ""
         if _faithful(proposal, question, history, language or "en"):
             return proposal
     return _with_earlier_words(question, history[-1], language or "en")

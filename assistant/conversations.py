@@ -60,7 +60,11 @@ class ConversationStore:
             self._db.execute("PRAGMA journal_mode = DELETE")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._path = path
             self._migrate(path)
+        except AssistantError:
+            self._db.close()
+            raise
         except sqlite3.DatabaseError as error:
             raise AssistantError(f"{path}: conversations cannot be read ({error}); move the file away") from error
 
@@ -98,6 +102,8 @@ class ConversationStore:
                 )
             except sqlite3.IntegrityError as error:
                 raise UnknownConversation(f"there is no conversation {conversation}") from error
+            except sqlite3.OperationalError as error:
+                raise AssistantError(f"{self._path}: the conversation is not kept ({error}); make room") from error
 
     def turns(self, conversation: str, last: int | None = None) -> list[Turn]:
         """The turns of a conversation, oldest first; only the ``last`` ones if given.

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from ..config.paths import cache_dir
 from ..config.schema import Settings
+from ..rag.embedding import open_embedder
 from ..rag.values import IngestReport, Passage, SearchResult
 from .assistant import Assistant
 from .errors import AssistantError
@@ -129,7 +130,7 @@ def evaluate(
     if sample is not None and sample < len(questions):
         questions = random.Random(seed).sample(questions, sample)
     home = cache_dir() / "evaluation" / _digest(passages, settings)
-    chosen = settings.model_dump(exclude={"data_dir"}, exclude_defaults=True)
+    chosen = settings.model_dump(exclude={"data_dir"})
     with Assistant.open(home / "data", overrides=chosen) as assistant:
         _index(assistant, passages, home / "passages", report)
         assistant.library.warm_up()
@@ -164,7 +165,8 @@ def _read(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
 def _digest(passages: Sequence[Mapping[str, Any]], settings: Settings) -> str:
     """Names what determines the stored chunks and vectors."""
     rag = settings.rag
-    fixed = (rag.embedding_model, rag.chunk_tokens, rag.chunk_overlap_sentences, rag.dedup, rag.dedup_threshold)
+    fingerprint = open_embedder(rag).fingerprint
+    fixed = (fingerprint, rag.chunk_tokens, rag.chunk_overlap_sentences, rag.dedup, rag.dedup_threshold)
     whole = hashlib.sha256(repr(fixed).encode())
     for passage in passages:
         whole.update(f"{passage['id']}\0{passage['text']}\0".encode())
@@ -175,9 +177,13 @@ def _index(assistant: Assistant, passages: Sequence[Mapping[str, Any]], folder: 
     """Write each passage into a file of its own, the id as its name, and ingest them."""
     folder.mkdir(parents=True, exist_ok=True)
     for passage in passages:
+        if Path(passage["id"]).name != passage["id"]:
+            raise AssistantError(f"passage id {passage['id']!r} cannot be a file name: use letters, digits and dashes")
         file = folder / f"{passage['id']}.txt"
         if not file.exists():
-            file.write_text(passage["text"], encoding="utf-8")
+            whole = file.with_suffix(".part")
+            whole.write_text(passage["text"], encoding="utf-8")
+            whole.replace(file)
     done: IngestReport = assistant.ingest(
         folder, progress=lambda state: report("indexing passages", state.files_done, state.files_total)
     )
@@ -224,6 +230,8 @@ def _answer_all(assistant: Assistant, questions: Sequence[Question], report: Pro
         answers.append(assistant.ask(question.question))
         report("answering", number, len(questions))
     pairs = list(zip(answers, questions, strict=True))
+    if not pairs:
+        raise AssistantError("no question of the sample has an answer: draw more with --sample")
     words = [sum(not word.startswith("[") for word in answer.text.split()) for answer in answers]
     citations = [citation for answer in answers for citation in answer.citations]
     exact = [assistant.library.text(one.document_id, one.start, one.end) == one.quote for one in citations]

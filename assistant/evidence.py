@@ -21,6 +21,8 @@ from ..rag.values import Passage, TokenVectors
 _PASSAGE_WEIGHT = 0.5
 # Shorter sentences are headings, list numbers or leftovers of a cut.
 _LEAST_TOKENS = 3
+# A further sentence much less similar than the best is beside the point; see docs/evaluation.md.
+_LEAST_RELATIVE = 0.75
 _LONGEST_HEADING = 12
 _STATES_SOMETHING = re.compile(r": |[.!?…;。！？][\"'”’»)\]]*$")
 
@@ -92,6 +94,8 @@ def select(ranked: Sequence[Evidence], count: int, max_words: int) -> list[Evide
         if len(chosen) == count:
             break
         if any(_same_words(evidence.text, other.text) for other in chosen):
+            continue
+        if chosen and evidence.similarity < _LEAST_RELATIVE * chosen[0].similarity:
             continue
         if not chosen and length > max_words:
             return [_shortened(evidence, max_words - 1)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..config.schema import ModelSettings
 from ..model.protocol import LanguageModel
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +53,7 @@ def _load(settings: ModelSettings) -> LoadedModel:
         model.warm_up()
     except ModelError as error:
         return LoadedModel(None, str(error))
+    except Exception as error:  # noqa: BLE001 -- a checkpoint is a stranger's file, and quotes need no model
+        _LOG.debug("loading %s failed", settings.path, exc_info=True)
+        return LoadedModel(None, f"{settings.path} cannot be loaded ({type(error).__name__}: {error})")
     return LoadedModel(model)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from capibara.assistant import AnswerReady, Assistant, Retrieved, TextDelta
-from capibara.assistant.errors import EmptyQuestion, UnknownConversation
+from capibara.assistant.errors import AssistantError, EmptyQuestion, UnknownConversation
 
 QUESTIONS = tomllib.loads((Path(__file__).resolve().parents[2] / "examples" / "questions.toml").read_text("utf-8"))
 MUSTER = "Where is the muster point when the alarm sounds?"
@@ -183,3 +183,77 @@ def test_removed_documents_are_not_cited_any_more(tmp_path):
         assert assistant.remove("first.txt").source.endswith("first.txt")
         assert [Path(document.source).name for document in assistant.documents()] == ["second.txt"]
         assert assistant.ask("Where does the spare key hang?").abstained
+
+
+@pytest.fixture
+def note(tmp_path) -> Path:
+    file = tmp_path / "note.txt"
+    file.write_text("The spare key hangs behind the blue kayak. The dog is called Bruno.")
+    return file
+
+
+@pytest.mark.parametrize("style", ["evidence", "compose"])
+def test_a_context_too_small_for_the_prompt_leaves_quotes(tmp_path, note, style):
+    overrides = {"model.context_tokens": 128, "assistant.answer_style": style}
+    with Assistant.open(tmp_path / "data", overrides=overrides) as assistant:
+        assistant.ingest(note)
+        conversation = assistant.start_conversation()
+        answer = assistant.ask("Where does the spare key hang?", conversation=conversation)
+        followed = assistant.ask("And what is the dog called there?", conversation=conversation)
+    assert "behind the blue kayak" in answer.text
+    assert answer.citations
+    assert answer.degraded
+    assert answer.conversation == conversation
+    assert "Bruno" in followed.text
+
+
+def test_a_model_folder_of_nonsense_leaves_quotes_and_is_named(tmp_path, note):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("[]")
+    with Assistant.open(tmp_path / "data", overrides={"model.path": str(folder)}) as assistant:
+        assistant.ingest(note)
+        for _ in range(2):
+            answer = assistant.ask("Where does the spare key hang?")
+            assert "behind the blue kayak" in answer.text
+            assert len(answer.degraded) == 1
+
+
+def test_a_failed_opening_lets_go_of_the_data_folder(tmp_path, note):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "conversations.sqlite3").write_bytes(b"no database" * 100)
+    with pytest.raises(AssistantError, match=r"conversations\.sqlite3"):
+        Assistant.open(tmp_path / "data")
+    (tmp_path / "data" / "conversations.sqlite3").unlink()
+    with Assistant.open(tmp_path / "data") as assistant:
+        assert assistant.documents() == []
+
+
+def test_an_asynchronous_stream_that_ends_by_itself_cancels_nothing(examples: Assistant):
+    cancel = threading.Event()
+
+    async def walk() -> None:
+        assert [event async for event in examples.stream_async(MUSTER, cancel=cancel)]
+
+    asyncio.run(walk())
+    assert not cancel.is_set()
+
+
+def test_cancelling_a_task_stops_the_work_behind_it(examples: Assistant, tmp_path, note):
+    cancel = threading.Event()
+
+    async def walk() -> None:
+        task = asyncio.create_task(examples.ask_async(MUSTER, cancel=cancel))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(walk())
+    assert cancel.is_set()
+
+
+def test_documents_are_ingested_under_asyncio(tmp_path, note):
+    with Assistant.open(tmp_path / "data") as assistant:
+        report = asyncio.run(assistant.ingest_async(note))
+    assert report.count("added") == 1

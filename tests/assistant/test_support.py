@@ -113,10 +113,15 @@ def test_a_phrase_is_kept_only_when_it_is_a_part_of_the_sentence_with_a_new_numb
 
 
 def test_selection_keeps_the_word_limit_and_says_nothing_twice():
-    ranked = [evidence("one two three four", 3), evidence("One two  three four", 2), evidence("five six", 1)]
+    ranked = [evidence("one two three four", 1), evidence("One two  three four", 0.9), evidence("five six", 0.8)]
     assert [one.text for one in select(ranked, 2, 60)] == ["one two three four", "five six"]
     assert [one.text for one in select(ranked, 2, 5)] == ["one two three four"]
     assert select([], 2, 60) == []
+
+
+def test_a_further_sentence_must_be_nearly_as_similar_as_the_best():
+    ranked = [evidence("one two three four", 0.9), evidence("five six", 0.6), evidence("seven eight", 0.8)]
+    assert [one.text for one in select(ranked, 2, 60)] == ["one two three four", "seven eight"]
 
 
 def test_a_best_sentence_longer_than_the_limit_keeps_its_beginning_with_a_true_span():
