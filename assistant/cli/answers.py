@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..values import Answer, AnswerEvent, AnswerReady, Citation, TextDelta
-from .output import note, one_line, plain, write_line
+from .output import note, one_line, plain, printable, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,7 @@ def show_stream(events: Iterator[AnswerEvent]) -> Answer:
     answer = None
     for event in events:
         if isinstance(event, TextDelta):
-            sys.stdout.write(event.text)
+            sys.stdout.write(printable(event.text))
             sys.stdout.flush()
         elif isinstance(event, AnswerReady):
             answer = event.answer

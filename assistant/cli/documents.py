@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .invocation import Collection, Invocation, command
-from .output import plain, write_line, write_table
+from .output import name_on_line, plain, write_line, write_table
 
 if TYPE_CHECKING:
     from ...rag.values import Document
@@ -33,8 +33,8 @@ def list_(invocation: Invocation, collection: Collection = None) -> None:
             document.collection,
             str(document.pages or "-"),
             str(document.chunks),
-            document.title,
-            document.source,
+            name_on_line(document.title),
+            name_on_line(document.source),
         )
         for document in documents
     ]
@@ -63,7 +63,7 @@ def show(invocation: Invocation, reference: Reference) -> None:
         write_line(f"warning:    {warning}")
     for alias in aliases:
         page = f", page {alias.page}" if alias.page is not None else ""
-        write_line(f"also in:    {alias.source}{page}, characters {alias.start} to {alias.end}")
+        write_line(f"also in:    {name_on_line(alias.source)}{page}, characters {alias.start} to {alias.end}")
 
 
 @app.command()
@@ -82,14 +82,14 @@ def remove(
         invocation.emit({"removed": list(documents.values())})
         return
     for document in documents.values():
-        write_line(f"removed {document.source}")
+        write_line(f"removed {name_on_line(document.source)}")
 
 
 def _facts(document: Document) -> list[tuple[str, object]]:
     return [
         ("id", document.id),
-        ("title", document.title),
-        ("source", document.source),
+        ("title", name_on_line(document.title)),
+        ("source", name_on_line(document.source)),
         ("collection", document.collection),
         ("pages", document.pages if document.pages is not None else "-"),
         ("chunks", document.chunks),

@@ -8,6 +8,8 @@ import traceback
 
 import typer
 
+from .output import printable
+
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
@@ -43,7 +45,7 @@ def as_failure(error: Exception) -> Failure:
 
 def report(error: typer.TyperException, *, as_json: bool, verbose: bool) -> int:
     """Say what went wrong and return the exit code. The traceback is shown only with ``verbose``."""
-    message = error.format_message()
+    message = printable(error.format_message())
     if verbose and error.__cause__ is not None:
         sys.stderr.write("".join(traceback.format_exception(error.__cause__)))
     if as_json:

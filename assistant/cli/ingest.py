@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from .failures import FAILED, INTERRUPTED, WRONG_USAGE, Failure
 from .interrupt import Interruption
 from .invocation import Collection, Invocation, command
-from .output import note, plain, write_line
+from .output import name_on_line, note, plain, write_line
 from .progress import IngestBar
 
 if TYPE_CHECKING:
@@ -77,8 +76,8 @@ def _show(report: IngestReport, heading: str = "") -> None:
 
 
 def _show_remarks(outcome: FileOutcome) -> None:
-    remarks: Sequence[str] = outcome.warnings
+    name = name_on_line(outcome.source)
     if outcome.status in ("failed", "skipped"):
-        note(f"capibara: {outcome.source}: {outcome.status}: {outcome.reason}")
-    for remark in remarks:
-        note(f"capibara: {outcome.source}: {remark}")
+        note(f"capibara: {name}: {outcome.status}: {outcome.reason}")
+    for remark in outcome.warnings:
+        note(f"capibara: {name}: {remark}")

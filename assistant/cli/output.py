@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = ("Cc", "Zl", "Zp")
 
 
 def write_json(document: Any, stream: TextIO) -> None:
@@ -21,21 +26,31 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {printable(str(key)): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+    return printable(str(value)) if isinstance(value, (str, Path)) else value
+
+
+def printable(text: str) -> str:
+    """``text`` with � for each lone surrogate, as Python has them for the bytes of a file name that is no UTF-8."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def name_on_line(name: str) -> str:
+    r"""A file name as it may stand in a line: line breaks and other control characters escaped (``\n``)."""
+    return "".join(c if unicodedata.category(c) not in _CONTROL else ascii(c)[1:-1] for c in printable(name))
 
 
 def write_line(text: str = "") -> None:
     """One line of a result, on standard output."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
 
 
 def note(text: str) -> None:
     """One line that is not part of the result, on standard error."""
     sys.stdout.flush()
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
 
@@ -53,7 +68,7 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Self
 
+from .output import name_on_line
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
@@ -39,7 +41,7 @@ class _Bar:
         if self._bar is not None:
             if done < self._bar.tasks[0].completed:  # another stretch of work, with a speed of its own
                 self._bar.reset(self._task)
-            self._bar.update(self._task, description=what[:48], completed=done, total=total)
+            self._bar.update(self._task, description=name_on_line(what)[:48], completed=done, total=total)
 
 
 class ByteProgress(_Bar):

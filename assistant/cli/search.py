@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .invocation import Collection, Invocation, command
-from .output import note, one_line, plain, write_line, write_table
+from .output import name_on_line, note, one_line, plain, write_line, write_table
 
 if TYPE_CHECKING:
     from ...rag.values import Passage
@@ -50,7 +50,7 @@ def _score(passage: Passage, stage: str) -> str:
 
 
 def _where(passage: Passage) -> str:
-    name = passage.document.source.rpartition("/")[2]
+    name = name_on_line(passage.document.source.rpartition("/")[2])
     return f"{name}, page {passage.chunk.page}" if passage.chunk.page is not None else name
 
 

@@ -364,3 +364,17 @@ def test_eval_of_a_folder_without_questions_is_one_line(run, tmp_path):
     assert (code, out) == (1, "")
     assert "passages.jsonl.gz" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=" ".join)
+def test_odd_file_names_are_printed_readably(run, tmp_path, options):
+    source = tmp_path / "in"
+    source.mkdir()
+    Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.md")).write_text("")
+    (source / "two\nlines.md").write_text("The ferry to Skarvik leaves at noon.")
+    code, out, err = run("ingest", str(source), *options, data=tmp_path / "data")
+    assert code == 1
+    assert "caf�.md" in out + err
+    code, out, _ = run("documents", "list", *options, data=tmp_path / "data")
+    assert code == 0
+    assert "two\\nlines.md" in out
