@@ -18,6 +18,7 @@ from .indexes import Indexes
 from .loaders.registry import loader_for
 from .progress import IngestProgress
 from .protocols import Embedder
+from .reading import read_through, reading
 from .rows import document_id
 from .store import Store
 from .values import Block, Document, FileOutcome, IngestReport
@@ -101,6 +102,9 @@ class IngestRun:
     # one file
 
     def _file(self, path: Path) -> None:
+        """Bring one file into the store. Only what goes wrong in reading it is its own failure: an error of the
+        store or of an index concerns the documents of the whole batch, and ends the run.
+        """
         source = str(path)
         size = _size(path)
         draft = None
@@ -108,7 +112,8 @@ class IngestRun:
             limit = self._settings.max_file_mb
             if size > limit << 20:
                 raise DocumentError(f"larger than {limit} MiB: raise rag.max_file_mb to read it")
-            content_hash = _sha256(path)
+            with reading(path):
+                content_hash = _sha256(path)
             known = self._store.document(document_id(self._collection, source))
             if known and known.content_hash == content_hash and self._store.is_current(known.id):
                 self._done(FileOutcome(source, "unchanged", document_id=known.id, chunks=known.chunks), size)
@@ -116,13 +121,15 @@ class IngestRun:
             document = self._new_document(path, content_hash)
             if self._copied(document, size, known is not None):
                 return
-            loaded = loader_for(path, self._settings).load(path)
+            with reading(path):
+                loaded = loader_for(path, self._settings).load(path)
+                blocks = loaded.blocks()
             draft = Draft(replace(document, title=loaded.title or document.title), size, known is not None)
-            self._read(draft, loaded.blocks())
+            self._read(draft, read_through(path, blocks))
             self._finish(draft, loaded.pages, tuple(loaded.warnings))
-        except (DocumentError, OSError, UnicodeError) as error:
+        except DocumentError as error:
             self._drop(draft)
-            self._done(FileOutcome(source, "failed", _reason(error)), size)
+            self._done(FileOutcome(source, "failed", str(error)), size)
 
     def _new_document(self, path: Path, content_hash: str) -> Document:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -258,10 +265,3 @@ def _sha256(path: Path) -> str:
         while block := stream.read(_HASH_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _reason(error: DocumentError | OSError | UnicodeError) -> str:
-    if isinstance(error, PermissionError):
-        return "not readable: permission denied"
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())

@@ -64,9 +64,11 @@ class Versions:
             )  # fmt: skip
 
     def publish(self, version: int, document: Document) -> None:
-        """Make a staged version the ready one, in place of the version before it."""
+        """Make a staged version the ready one, in place of the version before it; a ready one is left alone."""
         with self.database.transaction() as connection:
             old = _ready_version(connection, document.id)
+            if old == version:
+                return
             if old is not None:
                 self._hand_over(connection, old, version)
                 self._delete(connection, old)

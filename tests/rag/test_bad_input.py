@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from capibara.config.schema import RagSettings
 from capibara.rag import FileOutcome, Library, ModelNotFound, StoreError
+from capibara.rag.loaders.document import StreamedDocument
+from capibara.rag.loaders.registry import loader_for
+from capibara.rag.values import Block
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "documents"
 TEXT = "The boat number {n} is on the river {n}. The pump {n} has a green valve. " * 3
@@ -72,6 +77,70 @@ def test_a_document_that_breaks_in_the_middle_leaves_nothing_of_itself(
     (folder / "broken.txt").write_bytes(rows.encode() + b"\n" + bytes(range(32)) * 4096)
     found = outcomes(tmp_path / "data", settings, folder)
     assert found["broken.txt"].status == "failed"
+
+
+@dataclass(frozen=True)
+class BrokenLoader:
+    """A loader with a bug, which shows when the file is opened (0 blocks) or later."""
+
+    blocks: int
+    suffixes = (".md",)
+
+    def load(self, path: Path) -> StreamedDocument:
+        if not self.blocks:
+            raise KeyError("no\nsuch key")
+        return StreamedDocument(self._blocks())
+
+    def _blocks(self) -> Iterator[Block]:
+        for n in range(self.blocks):
+            yield Block(TEXT.format(n=n) + "\n\n")
+        raise KeyError("no\nsuch key")
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 40])
+def test_a_loader_that_breaks_fails_its_own_file_and_the_rest_goes_on(
+    tmp_path: Path, settings: RagSettings, folder: Path, monkeypatch: pytest.MonkeyPatch, blocks: int
+) -> None:
+    monkeypatch.setattr("capibara.rag.ingest.BATCH_CHUNKS", 2)
+    monkeypatch.setattr(
+        "capibara.rag.ingest.loader_for",
+        lambda path, settings: BrokenLoader(blocks) if path.suffix == ".md" else loader_for(path, settings),
+    )
+    (folder / "a.md").write_text("text")
+    found = outcomes(tmp_path / "data", settings, folder)
+    assert (found["a.md"].status, "KeyError" in found["a.md"].reason) == ("failed", True)
+
+
+def test_an_error_in_writing_a_batch_ends_the_run_and_is_no_failure_of_the_file_at_hand(
+    tmp_path: Path, settings: RagSettings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("capibara.rag.ingest.BATCH_CHUNKS", 2)
+    for n in range(4):
+        (folder / f"{n}.txt").write_text(TEXT.format(n=n) * 4)
+    told: list[str] = []
+    with Library.open(tmp_path / "data", settings) as library:
+        apply = library._indexes.apply
+
+        def broken() -> int:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(library._indexes, "apply", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            library.ingest([folder], progress=lambda now: told.append(now.outcome.status) if now.outcome else None)
+        assert told == []
+        monkeypatch.setattr(library._indexes, "apply", apply)
+        assert library.ingest([folder]).count("failed") == 0
+        assert len(library.documents()) == 5
+        assert library._indexes.dense.ids("default") == library.store.indexed_ids("default")
+
+
+def test_publishing_a_ready_version_again_keeps_it(tmp_path: Path, settings: RagSettings, folder: Path) -> None:
+    with Library.open(tmp_path / "data", settings) as library:
+        library.ingest([folder])
+        number = library.store.database.rows("SELECT number FROM documents")[0][0]
+        library._versions.publish(number, library.documents()[0])
+        assert len(library.documents()) == 1
+        assert library.chunks(library.documents()[0].id)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
