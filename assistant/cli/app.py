@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from typer.main import get_command
 
 from . import ask, chat, documents, evaluate, ingest, models, search, settings, status
 from .failures import INTERRUPTED, report
+from .output import write_line
 
 app = typer.Typer(
     name="capibara",
@@ -18,6 +20,25 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        write_line(f"capibara {version('capibara')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Ask your own documents, offline."""
+
+
 app.command()(ingest.ingest)
 app.command()(ask.ask)
 app.command()(chat.chat)

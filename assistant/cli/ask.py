@@ -23,7 +23,7 @@ def ask(
     from .answers import answer_document, show_stream
 
     words = sys.stdin.read() if question == "-" else question
-    with Interruption() as interruption, invocation.open() as assistant:
+    with Interruption() as interruption, invocation.open_filled(collection) as assistant:
         if invocation.as_json:
             answer = assistant.ask(words, collection, cancel=interruption.cancel)
             invocation.emit(answer_document(answer))

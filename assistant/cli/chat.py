@@ -25,7 +25,7 @@ _HELP = """\
 @command
 def chat(invocation: Invocation, collection: Collection = None) -> None:
     """Ask question after question. Later ones may refer to earlier ones."""
-    with invocation.open() as assistant:
+    with invocation.open_filled(collection) as assistant:
         talk = Chat(assistant, collection, as_json=invocation.as_json)
         if sys.stdin.isatty():
             note("Ask your documents; /help lists the commands.")

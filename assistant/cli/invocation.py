@@ -73,6 +73,15 @@ class Invocation:
         """The settings and the data folder, with logging set up as they say."""
         from ...config import open_settings
 
+        for option, given, wrong in (
+            ("--config", self.config, Path.is_dir),
+            ("--data-dir", self.data_dir, Path.is_file),
+        ):
+            if given is not None and wrong(given.expanduser()):
+                is_a, needs = ("folder", "file") if option == "--config" else ("file", "folder")
+                raise Failure(
+                    f"{given} is a {is_a}: {option} needs a {needs}", exit_code=WRONG_USAGE, kind="UsageError"
+                )
         loaded, data_dir = open_settings(self.path, overrides=self.overrides())
         level = "debug" if self.verbose else loaded.settings.logging.level
         logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
@@ -85,6 +94,27 @@ class Invocation:
 
         self.settings()
         return Assistant.open(self.path, overrides=self.overrides())
+
+    def open_filled(self, collection: str | None) -> Assistant:
+        """As `open`, for a command that needs documents: none are looked for, and no model is loaded, without any.
+
+        Raises:
+            Failure: the collection, or the whole data folder, holds no documents.
+        """
+        assistant = self.open()
+        name = collection or assistant.settings.assistant.collection
+        held = assistant.library.store.collections()
+        if name in held:
+            return assistant
+        assistant.close()
+        if not held:
+            message = f"there are no documents in {assistant.data_dir}: run `capibara ingest PATH`"
+        else:
+            message = (
+                f"there are no documents in collection {name} of {assistant.data_dir} (it has {', '.join(held)}): "
+                f"run `capibara ingest PATH --collection {name}`"
+            )
+        raise Failure(message, kind="NoDocuments")
 
     def emit(self, document: Any) -> None:
         """Print the command's one JSON document."""

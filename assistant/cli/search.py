@@ -23,7 +23,7 @@ def search(
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, max=100, help="Passages to show.")] = None,
 ) -> None:
     """Show the best passages. Each with the scores of every stage."""
-    with invocation.open() as assistant:
+    with invocation.open_filled(collection) as assistant:
         result = assistant.search(query, collection, top_k)
     if invocation.as_json:
         passages = [_document(passage) for passage in result.passages]

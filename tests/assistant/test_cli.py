@@ -9,6 +9,7 @@ import pty
 import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -89,6 +90,24 @@ def test_wrong_usage_is_one_line_and_exit_code_2(run, arguments, message):
     assert (code, out) == (2, "")
     assert err.startswith(f"capibara: {message}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["status"], ["config", "show"]], ids=" ".join)
+def test_a_file_is_no_data_folder_and_a_folder_no_settings_file(run, tmp_path, command):
+    file = tmp_path / "boat.md"
+    file.write_text("# Boats")
+    assert run(*command, "--data-dir", str(file))[::2] == (
+        2,
+        f"capibara: {file} is a file: --data-dir needs a folder\n",
+    )
+    assert run(*command, "--config", str(tmp_path))[::2] == (
+        2,
+        f"capibara: {tmp_path} is a folder: --config needs a file\n",
+    )
+
+
+def test_the_version_is_that_of_the_installed_package(run):
+    assert run("--version") == (0, f"capibara {metadata.version('capibara')}\n", "")
 
 
 def test_no_command_shows_the_help(run):

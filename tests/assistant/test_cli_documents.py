@@ -176,9 +176,15 @@ def test_search_as_json_gives_spans_and_scores(run):
     assert set(passage["scores"]) == {"dense", "sparse", "fused", "reranked", "final"}
 
 
-def test_search_in_an_empty_collection_says_so(run):
-    code, out, _ = run("search", "bread", "--collection", "nothing-here")
-    assert (code, out) == (0, "nothing found\n")
+@pytest.mark.parametrize("command", [["ask", "Why?"], ["search", "why"], ["chat"]], ids=" ".join)
+def test_without_documents_a_command_says_how_to_add_some(run, tmp_path, command):
+    code, out, err = run(*command, data=tmp_path)
+    assert (code, out) == (1, "")
+    assert err == f"capibara: there are no documents in {tmp_path}: run `capibara ingest PATH`\n"
+    code, out, err = run(*command, "--collection", "recipes")
+    assert (code, out) == (1, "")
+    assert "in collection recipes of " in err
+    assert "(it has default)" in err
 
 
 def test_documents_are_listed_and_shown(run, folder):
