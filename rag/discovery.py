@@ -16,12 +16,14 @@ class Discovery:
     """What was found. Paths are absolute.
 
     ``files`` is sorted, each file once. ``skipped`` are things met on the walk and left out; ``failed`` are things
-    that were named and cannot be read; both with the reason.
+    that were named and cannot be read; both with the reason. ``folders`` are the folders that were named, spelled as
+    in the paths of the files below them.
     """
 
     files: list[Path] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
 
 
 def discover(paths: Sequence[Path], *, follow_symlinks: bool) -> Discovery:
@@ -50,6 +52,7 @@ def _absolute(path: Path) -> Path:
 def _add_named(path: Path, follow_symlinks: bool, found: Discovery, seen: set[Path]) -> None:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
+        found.folders.append(path)
         _Walk(path.resolve(strict=True), follow_symlinks, found, seen).visit(path, ())
     elif not stat.S_ISREG(status.st_mode):
         found.failed.append((path, "not a regular file"))

@@ -79,7 +79,7 @@ class IngestRun:
                 self._file(path)
             self._flush()
             if prune and not self._cancel.is_set():
-                self._prune([path for path in map(Path.resolve, paths) if path.is_dir()], found)
+                self._prune(found)
         return self._report()
 
     def again(self, documents: Sequence[Document]) -> IngestReport:
@@ -201,12 +201,12 @@ class IngestRun:
         if self._pending:
             self._tell(self._pending[0].document.source)
 
-    def _prune(self, folders: Sequence[Path], found: Discovery) -> None:
+    def _prune(self, found: Discovery) -> None:
         kept = {str(path) for path in found.files}
         for document in self._store.documents(self._collection):
             source = Path(document.source)
-            below = any(source.is_relative_to(folder) for folder in folders)
-            if below and document.source not in kept and not source.exists():
+            below = any(source.is_relative_to(folder) for folder in found.folders)
+            if below and document.source not in kept and _is_gone(source):
                 self._versions.remove(document.id)
                 self._outcomes.append(FileOutcome(document.source, "removed", "the file is gone", document.id))
         self._indexes.apply()
@@ -250,6 +250,17 @@ def _outcome(draft: Draft) -> FileOutcome:
         document.source, "updated" if draft.updates else "added", "", document.id, document.chunks, draft.embedded,
         draft.duplicates, document.warnings,
     )  # fmt: skip
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether nothing is there; what cannot be looked at may well be there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _size(path: Path) -> int:

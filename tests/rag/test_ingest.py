@@ -161,6 +161,36 @@ def test_pruning_leaves_documents_of_other_folders_and_collections(
     ]
 
 
+def test_pruning_through_a_link_to_a_folder_removes_what_was_ingested_through_it(
+    library: Library, folder: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(folder, target_is_directory=True)
+    for number in range(2):
+        (folder / f"{number}.txt").write_text(PARAGRAPHS[number])
+    library.ingest([link])
+    (folder / "1.txt").unlink()
+    assert statuses(library, link, prune=True) == {"0.txt": "unchanged", "1.txt": "removed"}
+
+
+@pytest.mark.parametrize(
+    ("below", "status"),
+    [("file.txt/a.txt", "removed"), ("gone/a.txt", "removed"), ("n" * 300 + ".txt", None), ("loop/a.txt", None)],
+)
+def test_pruning_keeps_what_cannot_be_looked_at(library: Library, folder: Path, below: str, status: str | None) -> None:
+    (folder / "file.txt").write_text(PARAGRAPHS[0])
+    (folder / "a.txt").write_text(PARAGRAPHS[1])
+    (folder / "loop").symlink_to(folder / "loop")
+    library.ingest([folder])
+    with library.store.database.transaction() as connection:
+        moved = (str(folder / below), str(folder / "a.txt"))
+        connection.execute("UPDATE documents SET source = ? WHERE source = ?", moved)
+    (folder / "a.txt").unlink()
+    report = library.ingest([folder], prune=True)
+    assert {o.source: o.status for o in report.files}.get(str(folder / below)) == status
+    assert len(library.documents()) == (1 if status else 2)
+
+
 def test_progress_names_every_file_once_when_it_is_stored(library: Library, folder: Path) -> None:
     for number in range(6):
         (folder / f"{number}.txt").write_text(PARAGRAPHS[number])
