@@ -11,12 +11,15 @@ from pathlib import Path
 from .loaders.registry import SUPPORTED_SUFFIXES
 
 
+_ODD_NAME = "its name is not valid UTF-8: rename it"
+
+
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """What was found. Paths are absolute.
 
     ``files`` is sorted, each file once. ``skipped`` are things met on the walk and left out; ``failed`` are things
-    that were named and cannot be read; both with the reason. ``folders`` are the folders that were named, spelled as
+    that were named and cannot be read, or whose name cannot be stored; both with the reason. ``folders`` are the folders that were named, spelled as
     in the paths of the files below them.
     """
 
@@ -51,7 +54,9 @@ def _absolute(path: Path) -> Path:
 
 def _add_named(path: Path, follow_symlinks: bool, found: Discovery, seen: set[Path]) -> None:
     status = path.stat()
-    if stat.S_ISDIR(status.st_mode):
+    if not _is_storable(path):
+        found.failed.append((path, _ODD_NAME))
+    elif stat.S_ISDIR(status.st_mode):
         found.folders.append(path)
         _Walk(path.resolve(strict=True), follow_symlinks, found, seen).visit(path, ())
     elif not stat.S_ISREG(status.st_mode):
@@ -104,7 +109,9 @@ class _Walk:
                 self._skip(path, reason)
                 return
         status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
+        if not _is_storable(path):
+            self._found.failed.append((path, _ODD_NAME))
+        elif stat.S_ISDIR(status.st_mode):
             self.visit(path, above)
         elif not stat.S_ISREG(status.st_mode):
             self._skip(path, "not a regular file")
@@ -129,6 +136,15 @@ class _Walk:
 
     def _skip(self, path: Path, reason: str) -> None:
         self._found.skipped.append((path, reason))
+
+
+def _is_storable(path: Path) -> bool:
+    """Whether the path is text: Python shows bytes of a name that are not UTF-8 as lone surrogates."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unsupported(path: Path) -> str:

@@ -18,7 +18,7 @@ from .indexes import Indexes
 from .loaders.registry import loader_for
 from .progress import IngestProgress
 from .protocols import Embedder
-from .reading import read_through, reading
+from .reading import read_through, reading, shown
 from .rows import document_id
 from .store import Store
 from .values import Block, Document, FileOutcome, IngestReport
@@ -69,8 +69,8 @@ class IngestRun:
             DiskFull: no space left; documents acknowledged so far are stored, the one at hand is not.
         """
         found = discover(paths, follow_symlinks=self._settings.follow_symlinks)
-        self._outcomes += [FileOutcome(str(path), "skipped", reason) for path, reason in found.skipped]
-        self._outcomes += [FileOutcome(str(path), "failed", reason) for path, reason in found.failed]
+        self._outcomes += [FileOutcome(shown(path), "skipped", reason) for path, reason in found.skipped]
+        self._outcomes += [FileOutcome(shown(path), "failed", reason) for path, reason in found.failed]
         self._files_total, self._bytes_total = len(found.files), sum(map(_size, found.files))
         with _Unfinished(self._versions):
             for path in found.files:

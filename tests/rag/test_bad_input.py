@@ -97,6 +97,18 @@ class BrokenLoader:
         raise KeyError("no\nsuch key")
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system refuses such names")
+def test_names_that_are_not_utf8_fail_and_are_told_as_text_and_line_breaks_are_kept(
+    tmp_path: Path, settings: RagSettings, folder: Path
+) -> None:
+    for name in (b"caf\xe9.txt", b"caf\xe9.exe", b".caf\xe9", b"two\nlines.txt"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text(f"The boat {name!r}.")
+    found = outcomes(tmp_path / "data", settings, folder)
+    reasons = {name: outcome.reason for name, outcome in found.items() if outcome.status == "failed"}
+    assert reasons == dict.fromkeys((r"caf\xe9.txt", r"caf\xe9.exe"), "its name is not valid UTF-8: rename it")
+    assert (found[r".caf\xe9"].status, found["two\nlines.txt"].status) == ("skipped", "added")
+
+
 @pytest.mark.parametrize("blocks", [0, 1, 40])
 def test_a_loader_that_breaks_fails_its_own_file_and_the_rest_goes_on(
     tmp_path: Path, settings: RagSettings, folder: Path, monkeypatch: pytest.MonkeyPatch, blocks: int

@@ -1,6 +1,7 @@
 """Walking folders: order, links, hidden files, things that cannot be read."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,20 @@ def test_links_inside_the_folder_are_followed_on_request_and_give_each_file_once
 def test_a_link_given_by_name_is_read(tree, tmp_path):
     (tmp_path / "alias.txt").symlink_to(tree / "b.txt")
     assert [path.name for path in discover([tmp_path / "alias.txt"], follow_symlinks=False).files] == ["alias.txt"]
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system refuses such names")
+@pytest.mark.parametrize("kind", ["file", "folder", "named"])
+def test_a_name_that_is_not_utf8_is_reported_and_the_rest_is_found(tree, kind):
+    odd = Path(os.fsdecode(os.fsencode(tree) + b"/caf\xe9.txt"))
+    if kind == "folder":
+        odd.mkdir()
+        (odd / "inside.txt").write_text("text")
+    else:
+        odd.write_text("text")
+    found = discover([odd, tree / "b.txt"] if kind == "named" else [tree], follow_symlinks=False)
+    assert found.failed == [(odd, "its name is not valid UTF-8: rename it")]
+    assert len(found.files) == (1 if kind == "named" else 4)
 
 
 def test_pipes_are_skipped(tree):
