@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 _HELP = """\
 /sources  the passages that the last answer quotes
 /new      begin a new conversation
-/quit     leave (so does Ctrl-D); Ctrl-C stops the answer that is being written"""
+/quit     leave (so do quit, exit and Ctrl-D); Ctrl-C stops the answer that is being written"""
+_LEAVING = ("/quit", "/exit", "quit", "exit")
 
 
 @command
 def chat(invocation: Invocation, collection: Collection = None) -> None:
-    """Ask question after question. Later ones may refer to earlier ones."""
+    """Ask question after question. Later ones may refer to earlier ones.
+
+    \b
+    /sources  the passages that the last answer quotes
+    /new      begin a new conversation
+    /help     list these commands
+    /quit     leave; so do quit, exit and Ctrl-D
+    Ctrl-C stops the answer that is being written.
+    """
     with invocation.open_filled(collection) as assistant:
         talk = Chat(assistant, collection, as_json=invocation.as_json)
         if sys.stdin.isatty():
@@ -53,7 +62,7 @@ class Chat:
     def take(self, line: str) -> bool:
         """Handle one line; False when it asks to leave."""
         words = line.strip()
-        if words == "/quit":
+        if words.lower() in _LEAVING:
             return False
         if words == "/help":
             self._say(_HELP)
@@ -79,8 +88,12 @@ class Chat:
                 from ..values import AnswerReady
 
                 self.answers += [event.answer for event in events if isinstance(event, AnswerReady)]
-            else:
-                self.answers.append(show_stream(events))
+                return
+            if not sys.stdin.isatty():  # where no one types, the output alone must tell who said what
+                if self.answers:
+                    write_line()
+                write_line(f"> {question}")
+            self.answers.append(show_stream(events))
 
     def _sources(self) -> None:
         from .answers import show_citations

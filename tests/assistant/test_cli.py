@@ -65,6 +65,12 @@ def test_every_command_explains_itself_within_80_columns(run, command, monkeypat
     assert "\x1b" not in out
 
 
+def test_the_help_of_chat_lists_the_commands_of_its_prompt(run):
+    out = run("chat", "--help")[1]
+    lines = [line.split() for line in out.splitlines() if line.strip().startswith("/")]
+    assert [line[0] for line in lines] == ["/sources", "/new", "/help", "/quit"]
+
+
 GROUPS = [[], ["documents"], ["models"], ["config"]]
 
 

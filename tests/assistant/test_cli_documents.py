@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -260,6 +261,15 @@ def test_chat_reads_questions_from_a_pipe(data_dir):
     assert "›" not in out
 
 
+def test_a_piped_chat_tells_questions_from_answers_and_leaves_at_exit(data_dir):
+    talk = start("chat", "--data-dir", str(data_dir), *WITHOUT_MODEL, stdin=subprocess.PIPE)
+    out, err = talk.communicate("Who is the harbour master?\nWho bakes the bread?\nexit\nnever read\n", timeout=120)
+    assert talk.returncode == 0, err
+    assert out.startswith("> Who is the harbour master?\n")
+    assert "\n\n> Who bakes the bread?\n" in out
+    assert "never read" not in out
+
+
 def test_chat_as_json_is_one_document(data_dir):
     talk = start("chat", "--json", "--data-dir", str(data_dir), *WITHOUT_MODEL, stdin=subprocess.PIPE)
     out, err = talk.communicate("Who bakes the bread?\n/help\nWhen does the bakery open?\n", timeout=120)
@@ -276,6 +286,7 @@ def test_ctrl_c_in_a_chat_stops_the_answer_and_ctrl_d_leaves(data_dir):
     talk = subprocess.Popen(command, stdin=writer, stdout=writer, stderr=writer, env=environ, start_new_session=True)
     os.close(writer)
     shown = ""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within the prompt's sign
 
     def wait_for(text: str) -> None:
         nonlocal shown
@@ -283,7 +294,7 @@ def test_ctrl_c_in_a_chat_stops_the_answer_and_ctrl_d_leaves(data_dir):
         while text not in shown:
             assert time.monotonic() < deadline, shown
             if select.select([reader], [], [], 0.1)[0]:
-                shown += os.read(reader, 4096).decode("utf-8", "replace")
+                shown += decoder.decode(os.read(reader, 4096))
         shown = shown.partition(text)[2]
 
     wait_for("› ")
