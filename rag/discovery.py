@@ -10,7 +10,6 @@ from pathlib import Path
 
 from .loaders.registry import SUPPORTED_SUFFIXES
 
-
 _ODD_NAME = "its name is not valid UTF-8: rename it"
 
 
@@ -19,8 +18,8 @@ class Discovery:
     """What was found. Paths are absolute.
 
     ``files`` is sorted, each file once. ``skipped`` are things met on the walk and left out; ``failed`` are things
-    that were named and cannot be read, or whose name cannot be stored; both with the reason. ``folders`` are the folders that were named, spelled as
-    in the paths of the files below them.
+    that were named and cannot be read, or whose name cannot be stored; both with the reason. ``folders`` are the
+    folders that were named, spelled as in the paths of the files below them.
     """
 
     files: list[Path] = field(default_factory=list)

@@ -92,8 +92,10 @@ class Indexes:
         """Let go of both indexes and seal their files."""
         with self._lock:
             self._opened = False
-            self._dense.close()
-            self._sparse.close()
+            try:
+                self._dense.close()
+            finally:
+                self._sparse.close()
 
     def sizes(self) -> dict[str, int]:
         """Bytes on disk of each index."""

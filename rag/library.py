@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -46,19 +47,19 @@ class Library:
         """Use `Library.open`."""
         self.folder = folder
         self._settings = settings
-        self._lock = FolderLock(folder)
         self._parts_lock = threading.RLock()
         self._write_lock = threading.RLock()
         self._embedders: dict[tuple, Embedder] = {}
         self._rerankers: dict[tuple, Reranker | None] = {}
-        try:
+        with ExitStack() as opened:
+            opened.callback(FolderLock(folder).release)
             self._store = Store.open(folder)
+            opened.callback(self._store.close)
             self._versions = Versions(self._store.database)
             self._versions.discard_staging()
             self._indexes = Indexes(folder, self._store, settings)
-        except BaseException:
-            self._lock.release()
-            raise
+            opened.callback(self._indexes.close)
+            self._opened = opened.pop_all()
 
     @classmethod
     def open(
@@ -102,11 +103,7 @@ class Library:
     def close(self) -> None:
         """Let go of the folder."""
         with self._write_lock, self._parts_lock:
-            try:
-                self._indexes.close()
-            finally:
-                self._store.close()
-                self._lock.release()
+            self._opened.close()
 
     @property
     def store(self) -> Store:
@@ -275,12 +272,12 @@ class Library:
         stored = self._store.fingerprint
         if stored is not None and stored != embedder.fingerprint:
             raise EmbeddingModelChanged(
-                f"{self.folder} holds vectors of {stored}, the settings name {embedder.fingerprint}: run with "
-                "--reindex to embed everything again, or set rag.embedding_model back"
+                f"{self.folder} holds vectors of {stored}, the settings name {embedder.fingerprint}: run "
+                "`capibara ingest --reindex` to embed everything again, or set rag.embedding_model back"
             )
         if finished and self._store.outdated():
             raise EmbeddingModelChanged(
-                f"re-indexing {self.folder} with {stored} was not finished: run with --reindex to go on"
+                f"re-indexing {self.folder} with {stored} was not finished: run `capibara ingest --reindex` to go on"
             )
 
     def _embedder_of(self, settings: RagSettings) -> Embedder:

