@@ -22,7 +22,6 @@ from .tables import is_header, row_text
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 50
-_SAMPLE_CHARACTERS = 1 << 16
 _BLOCK_CHARACTERS = 1 << 13
 
 
