@@ -4,41 +4,56 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..values import Answer, AnswerEvent, AnswerReady, Citation, TextDelta
-from .output import note, one_line, plain, printable, write_line
+from .output import name_on_line, note, one_line, plain, write_line
+from .wrapping import WrappedText, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_QUOTATION_MARKS = (("«", "»"), ("„", "“"), ("“", "”"))
 
 
 def show_stream(events: Iterator[AnswerEvent]) -> Answer:
     """Write the text of ``events`` as it arrives, then the citations; return the answer."""
     answer = None
+    text = WrappedText()
     for event in events:
         if isinstance(event, TextDelta):
-            sys.stdout.write(printable(event.text))
-            sys.stdout.flush()
+            text.write(event.text)
         elif isinstance(event, AnswerReady):
             answer = event.answer
     if answer is None:
         raise RuntimeError("the stream ended without an answer")
-    write_line()
+    text.finish()
     if answer.citations:
         write_line()
-        show_citations(answer.citations)
+        show_citations(answer.citations, answer.text)
     for part in answer.degraded:
         note(f"capibara: answered without full strength: {part}")
     sys.stdout.flush()
     return answer
 
 
-def show_citations(citations: Iterable[Citation]) -> None:
-    """One line for each: ``[1] document, page N: “quote”``."""
+def show_citations(citations: Iterable[Citation], answer: str) -> None:
+    """One line for each, ``[1] document, page N``; its quote follows where the text of ``answer`` lacks it."""
+    shown = one_line(answer)
+    opening, closing = next((pair for pair in _QUOTATION_MARKS if pair[0] in answer), _QUOTATION_MARKS[-1])
     for citation in citations:
         page = f", page {citation.page}" if citation.page is not None else ""
-        write_line(f"[{citation.marker}] {citation.document}{page}: “{one_line(citation.quote)}”")
+        quote = one_line(citation.quote)
+        behind = "" if quote in shown else f": {opening}{quote}{closing}"
+        line = f"[{citation.marker}] {_place(citation.document)}{page}{behind}"
+        write_line(wrapped(line))
+
+
+def _place(document: str) -> str:
+    """A document's path, relative to the working directory where it lies below it; else its file name."""
+    path = Path(document)
+    return name_on_line(str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name)
 
 
 def answer_document(answer: Answer) -> dict[str, Any]:

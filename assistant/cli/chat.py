@@ -100,7 +100,7 @@ class Chat:
 
         citations = self.answers[-1].citations if self.answers else ()
         if citations:
-            show_citations(citations)
+            show_citations(citations, "")
         else:
             note("no answer yet that quotes a document")
 
