@@ -135,7 +135,16 @@ def test_help_is_shown_without_loading_what_commands_need():
     shown = run(code)
     assert shown["code"] == 0
     assert "ingest" in shown["help"]
-    costly = (*HEAVY, "numpy", "sqlite3", "rich.console", "huggingface_hub", "capibara.assistant.assistant")
+    costly = (
+        *HEAVY,
+        "numpy",
+        "pydantic",
+        "asyncio",
+        "sqlite3",
+        "rich.console",
+        "huggingface_hub",
+        "capibara.assistant.assistant",
+    )
     assert [name for name in costly if name in shown["modules"]] == []
 
 
