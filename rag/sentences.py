@@ -31,17 +31,19 @@ _BRACKETED = re.compile(r"\([^()\n]{0,300}\)|\[[^\[\]\n]{0,300}\]")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]\.")
 _FORMULA = re.compile(r"(?<![^\W_])(?:[A-Z][a-z]?\d*)+\)?$")
 _LINE_WIDTH = 40
+_CELL = re.compile(r"([^:;|]{1,80}): \S")
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
     """The sentences of ``text`` as spans [start, end), in order.
 
     Spans begin and end at characters that are not white space; every such character lies in exactly one span.
-    Paragraph breaks, list items and lines broken on purpose are borders too.
+    Paragraph breaks, list items and lines broken on purpose are borders too; a row of a table is one span.
     """
     spans: list[tuple[int, int]] = []
     for start, end in _segments(text):
-        for left, right in _split(text, start, end):
+        borders = [(start, end)] if _is_record(text[start:end]) else _split(text, start, end)
+        for left, right in borders:
             left, right = _trim(text, left, right)
             if left < right:
                 spans.append((left, right))
@@ -93,13 +95,35 @@ def _ends_on_purpose(line: str, following: str, width: int) -> bool:
     if _LIST_ITEM.match(following):
         return True
     head, tail = following.strip(), line.strip()
-    if not head or not tail:
+    if not head or not tail or _same_table(tail, head):
         return True
     if head[0].islower() or tail[-1] in ",;-–—(":
         return False
     if head[0].isdigit() and _FORMULA.search(tail):  # a lowered digit that was copied as a line: H, 2O
         return False
     return width < _LINE_WIDTH or len(line.rstrip()) + 1 + len(head.split(None, 1)[0]) < 0.9 * width
+
+
+def _same_table(line: str, following: str) -> bool:
+    """Whether one is a row as the loaders write it, "column: value; column: value", or both may be rows of less."""
+    if _is_record(line) or _is_record(following):
+        return True
+    columns = _columns(line) & _columns(following)
+    return bool(columns) or (" | " in line and " | " in following)
+
+
+def _columns(line: str) -> set[str]:
+    if " | " in line:
+        return {cell.strip() for cell in line.split(" | ")}
+    return {cell[1] for part in line.split("; ") if (cell := _CELL.match(part))}
+
+
+def _is_record(line: str) -> bool:
+    """Two columns or more, each with a name that holds no sentence's end."""
+    if "\n" in line or "; " not in line:
+        return False
+    cells = [_CELL.match(part) for part in line.strip().split("; ")]
+    return all(cell and not _STOP.search(cell[1]) for cell in cells)
 
 
 def _split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -9,6 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capibara.config.schema import RagSettings
+from capibara.rag.chunking import chunk
+from capibara.rag.embedding import open_embedder
+from capibara.rag.loaders.delimited import DelimitedLoader
 from capibara.rag.sentences import sentence_spans
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -103,3 +107,36 @@ def test_hardly_any_reference_answer_is_cut(name):
     cut = sum(not any(answer in part for part in parts[passage]) for passage, answer in answers)
     assert cut <= 0.003 * len(answers)
     assert sum(map(len, parts.values())) > 4 * len(parts)  # not by leaving passages whole
+
+
+TOOLS = """name,price,owner,location
+Torque wrench,120 EUR,Ana Ruiz,Shelf 4
+Angle grinder 125 mm with guard,89.50 EUR,The harbour workshop,Locker B. Ask first
+Pump,,Workshop,Pier 2
+Ladder,45 EUR,Bo,
+Soldering iron,30 EUR,Dr. Lee,Drawer 1
+"""
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_every_row_of_a_table_is_one_span(tmp_path, rows):
+    path = tmp_path / "tools.csv"
+    path.write_text("".join(TOOLS.splitlines(keepends=True)[: rows + 1]))
+    embedder = open_embedder(RagSettings())
+    loaded = DelimitedLoader(RagSettings()).load(path)
+    chunks = list(chunk(loaded.blocks(), embedder, document_id="0", title="tools"))
+    found = [sentence for made in chunks for sentence in sentences(made.text)]
+    assert found == [line for made in chunks for line in made.text.splitlines()]
+    assert len(found) == rows + 1
+    whole = "".join(block.text for block in DelimitedLoader(RagSettings()).load(path).blocks())
+    assert sentences(whole) == whole.splitlines()
+
+
+@pytest.mark.parametrize("text", ["The boat | 4\nThe harbour of the north | 5", "Tool: a pump\nTool: a ladder"])
+def test_rows_of_one_column_and_rows_without_header_are_spans(text):
+    assert sentences(text) == text.splitlines()
+
+
+def test_prose_with_colons_and_semicolons_is_wrapped_as_before():
+    text = "He said this: the boat leaves at seven; all of us agreed that it was\nMonday: the day of the fair."
+    assert sentences(text) == [text]
