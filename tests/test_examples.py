@@ -13,9 +13,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+
 from capibara.config.schema import RagSettings
 from capibara.rag.loaders import loader_for
-from tokenizers import Tokenizer
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 DOCUMENTS = sorted((EXAMPLES / "documents").iterdir())

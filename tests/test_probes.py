@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from capibara.assistant import Assistant
 from capibara.rag.loaders import SUPPORTED_SUFFIXES
 
