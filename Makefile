@@ -1,7 +1,8 @@
 # Needs Python 3.11, make and a C compiler; everything else is installed into .venv.
 PYTHON ?= python3.11
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# --no-compile: Python compiles what is imported when it is first imported, a small part of what is installed.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 DEMO := .demo
 
 .PHONY: demo install test check benchmark clean
@@ -13,7 +14,7 @@ install: .venv/installed
 
 # torch comes first and alone, so that nothing else pulls a build for GPUs that are not there.
 .venv/installed: pyproject.toml constraints.txt
-	@echo "Installing into .venv (once; about three minutes) ..."
+	@echo "Installing into .venv (once; about two minutes) ..."
 	$(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0
 	$(PIP) --constraint constraints.txt --editable .
