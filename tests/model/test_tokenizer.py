@@ -11,21 +11,25 @@ from capibara.model.gguf import GgufFile
 from capibara.model.gguf_tokenizer import gguf_tokenizer
 
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
-SAMPLES = [
-    "The quick brown fox jumps over 12345 lazy dogs.",
-    "  leading spaces and\n\nnew lines\t and tabs  ",
-    "¿Qué hora es? — Son las diez: €3,50 (ñandú) 日本語 🙂👩‍👩‍👧",
-    "don't we'll I'm x=y+1; def f(a): return a**2",
-    "<|im_start|>user\nhi<|im_end|>",
-]
+LLAMA_CPP_IDS = {
+    "The quick brown fox jumps over 12345 lazy dogs.": "504 2365 6354 16438 27003 690 216 33 34 35 36 37 23790 5046 30",
+    "  leading spaces and\n\nnew lines\t and tabs  ": "216 2899 5600 284 198 198 2241 3204 197 284 29416 256",
+    "¿Qué hora es? — Son las diez: €3,50 (ñandú) 日本語 🙂👩‍👩‍👧": (
+        "47416 6317 2756 3302 81 1599 47 1841 10782 30826 5437 106 42 "
+        "24927 35 28 37 32 365 10214 397 16148 25 17097 241 115 40993 179 120 248 "
+        "47526 10813 235 119 321 231 10813 235 119 321 231 10813 235 117"
+    ),
+    "don't we'll I'm x=y+1; def f(a): return a**2": (
+        "12420 982 392 3060 339 5248 1792 45 105 27 33 43 753 275 24 81 727 1003 253 828 34"
+    ),
+    "<|im_start|>user\nhi<|im_end|>": "1 4093 198 6004 2",
+}
+"""What llama-cpp-python 0.3.36 makes of each text: `tokenize(text.encode(), add_bos=False, special=True)`."""
 
 
-@pytest.mark.parametrize("text", SAMPLES)
-def test_the_bundled_tokenizer_agrees_with_llama_cpp(bundled_file, text):
-    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python, the oracle, is an optional dependency")
-    oracle = llama_cpp.Llama(str(bundled_file), vocab_only=True, verbose=False)
-    ours = gguf_tokenizer(GgufFile(bundled_file).metadata)
-    assert ours.encode(text) == oracle.tokenize(text.encode(), add_bos=False, special=True)
+@pytest.mark.parametrize(("text", "ids"), LLAMA_CPP_IDS.items())
+def test_the_bundled_tokenizer_agrees_with_llama_cpp(bundled_file, text, ids):
+    assert gguf_tokenizer(GgufFile(bundled_file).metadata).encode(text) == [int(token) for token in ids.split()]
 
 
 def sentence_piece() -> tuple[Tokenizer, dict]:
