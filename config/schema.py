@@ -115,6 +115,84 @@ class AssistantSettings(Section):
     max_words: int = Field(default=60, ge=10, le=1000, description="longest answer of quoted sentences, in words")
 
 
+class VoiceSettings(Section):
+    """Speech to text: when to listen, how to decode, when a turn ends."""
+
+    model: str = Field(
+        default="small",
+        description="faster-whisper folder, cached hub name, or the size of a Whisper model",
+        json_schema_extra={"file_or_name": True},
+    )
+    compute: Literal["auto", "int8", "int8_float32", "float16", "float32"] = Field(
+        default="auto", description="arithmetic of the speech model; auto: int8 on CPU"
+    )
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of the speech model; none: all cores")
+    language: str | None = Field(
+        default=None, description="code of the language spoken, such as `es`; none: detected once, then kept"
+    )
+    hotwords: tuple[str, ...] = Field(default=(), description="names and terms to listen for")
+    hotwords_from_titles: bool = Field(
+        default=False, description="listen for the words of the collection's titles as well"
+    )
+    beam: int = Field(default=5, ge=1, le=20, description="beams of a final transcript; partial ones take 1")
+    partial_seconds: float = Field(
+        default=0.5, ge=0.1, le=10.0, description="new speech between two partial transcripts, in seconds"
+    )
+    window_seconds: float = Field(
+        default=10.0,
+        ge=3.0,
+        le=25.0,
+        description="decoded audio is shortened, where words are committed, when it grows longer than this, in seconds",
+    )
+    vad: Literal["silero", "webrtc", "none"] = Field(
+        default="silero",
+        description="what opens the gate; silero: webrtcvad confirmed by Silero; none: everything is transcribed",
+    )
+    aggressiveness: int = Field(default=1, ge=0, le=3, description="of webrtcvad; 3 takes the least for speech")
+    opening_threshold: Fraction = Field(default=0.5, description="Silero's probability of speech that opens the gate")
+    closing_threshold: Fraction = Field(default=0.35, description="probability of speech below which a frame is silent")
+    rms_floor_db: float = Field(
+        default=-55.0, ge=-120.0, le=0.0, description="frames below this level are silence, in dB of full scale"
+    )
+    min_voiced_seconds: float = Field(
+        default=0.1, ge=0.02, le=2.0, description="speech that it takes to open the gate, in seconds"
+    )
+    pre_roll_seconds: float = Field(
+        default=0.3, ge=0.0, le=2.0, description="audio kept from before the speech, in seconds"
+    )
+    tail_seconds: float = Field(default=0.25, ge=0.0, le=2.0, description="audio kept after the speech, in seconds")
+    hangover_seconds: float = Field(
+        default=0.45, ge=0.1, le=5.0, description="silence that ends an utterance, in seconds"
+    )
+    max_utterance_seconds: float = Field(
+        default=28.0, ge=5.0, le=29.0, description="longer utterances are cut at their quietest place, in seconds"
+    )
+    idle_timeout_seconds: float = Field(
+        default=1.5, gt=0.0, le=60.0, description="an utterance ends when no audio arrives for so long, in seconds"
+    )
+    endpoint_seconds: float = Field(
+        default=0.6, ge=0.1, le=10.0, description="least silence that ends a turn, in seconds"
+    )
+    endpoint_max_seconds: float = Field(
+        default=2.5, ge=0.1, le=30.0, description="silence that ends any turn, in seconds"
+    )
+    endpoint_adaptive: bool = Field(
+        default=True, description="wait longer for speakers whose pauses within a turn are long"
+    )
+    unfinished_factor: float = Field(
+        default=2.5, ge=1.0, le=10.0, description="how much longer to wait after a sentence that sounds unfinished"
+    )
+    transcript_wait_seconds: float = Field(
+        default=3.0, ge=0.1, le=60.0, description="a turn waits so long for its transcript, in seconds of audio"
+    )
+    max_backlog_seconds: float = Field(
+        default=60.0,
+        ge=30.0,
+        le=600.0,
+        description="audio a live stream holds before it is transcribed; more is dropped and counted, in seconds",
+    )
+
+
 class LoggingSettings(Section):
     """What is written to standard error."""
 
@@ -128,6 +206,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     generation: GenerationSettings = GenerationSettings()
     rag: RagSettings = RagSettings()
+    voice: VoiceSettings = VoiceSettings()
     assistant: AssistantSettings = AssistantSettings()
     logging: LoggingSettings = LoggingSettings()
     hub_token: SecretStr | None = Field(default=None, description="used by `capibara models pull` alone")
