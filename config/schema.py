@@ -152,7 +152,7 @@ class VoiceSettings(Section):
     opening_threshold: Fraction = Field(default=0.5, description="Silero's probability of speech that opens the gate")
     closing_threshold: Fraction = Field(default=0.35, description="probability of speech below which a frame is silent")
     rms_floor_db: float = Field(
-        default=-55.0, ge=-120.0, le=0.0, description="frames below this level are silence, in dB of full scale"
+        default=-75.0, ge=-120.0, le=0.0, description="frames below this level are silence, in dB of full scale"
     )
     min_voiced_seconds: float = Field(
         default=0.1, ge=0.02, le=2.0, description="speech that it takes to open the gate, in seconds"
@@ -183,13 +183,35 @@ class VoiceSettings(Section):
         default=2.5, ge=1.0, le=10.0, description="how much longer to wait after a sentence that sounds unfinished"
     )
     transcript_wait_seconds: float = Field(
-        default=3.0, ge=0.1, le=60.0, description="a turn waits so long for its transcript, in seconds of audio"
+        default=10.0, ge=0.1, le=60.0, description="a turn waits at most so long for a slow transcript, in seconds"
     )
     max_backlog_seconds: float = Field(
         default=60.0,
         ge=30.0,
         le=600.0,
         description="audio a live stream holds before it is transcribed; more is dropped and counted, in seconds",
+    )
+    synthesizer: Literal["auto", "piper", "espeak", "none"] = Field(
+        default="auto", description="what speaks; auto: Piper where a voice is set, else espeak-ng, else text only"
+    )
+    piper_voice: str | None = Field(
+        default=None,
+        description="Piper voice (an .onnx file), or a folder of voices from which the language chooses",
+        json_schema_extra={"file_or_name": True},
+    )
+    speech_rate: float = Field(default=1.0, ge=0.5, le=3.0, description="pace of the speech; 1: the voice's own")
+    speech_ahead_seconds: float = Field(
+        default=10.0, ge=1.0, le=120.0, description="speech made ahead of what is heard, in seconds"
+    )
+    barge_in: bool = Field(default=True, description="speech during an answer pauses it, and words end it")
+    barge_in_words: int = Field(
+        default=2, ge=1, le=10, description="words that end an answer before the speaker has paused"
+    )
+    barge_in_wait_seconds: float = Field(
+        default=2.0, ge=0.2, le=10.0, description="a paused answer goes on when no words came for so long, in seconds"
+    )
+    barge_in_speech_seconds: float = Field(
+        default=1.0, ge=0.2, le=10.0, description="speech so long ends an answer with fewer words, in seconds"
     )
 
 
