@@ -25,8 +25,9 @@ install: .venv/installed
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# Two files at a time: a file's fixtures, some of which load models, are made once for it.
 test: .venv/developer
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: .venv/developer
 	$(BIN)/ruff check .
