@@ -78,11 +78,17 @@ def test_logits_of_random_networks_equal_the_reference(tiny, heads, kv_heads, ti
     assert np.abs(ours - reference_logits(reference(config, tensors), tokens)).max() <= 1e-4
 
 
-@pytest.mark.parametrize(("heads", "kv_heads", "tied"), SHAPES[::3])
-@pytest.mark.parametrize("length", [1, 31, 32, 33, 300])
-def test_cached_steps_choose_what_the_uncached_forward_chooses(tiny, heads, kv_heads, tied, length):
+@pytest.fixture(scope="module", params=[(4, 4, True), (4, 2, False)], ids=["multi-head-tied", "grouped-untied"])
+def compiled(tiny, request):
+    """A network of each kind, made once: what it compiled for one length serves the next."""
+    heads, kv_heads, tied = request.param
     config = tiny.config(heads, kv_heads, tied=tied)
-    runner = tiny.runner(config, tiny.tensors(config, seed=5))
+    return config, tiny.runner(config, tiny.tensors(config, seed=5))
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 300])
+def test_cached_steps_choose_what_the_uncached_forward_chooses(compiled, length):
+    config, runner = compiled
     tokens = np.random.default_rng(length).integers(0, config.vocabulary, length).tolist()
     made = cached_tokens(runner, tokens, 8)
     logits = runner.score(tokens + made)
