@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .audio_files import AudioFile
     from .errors import (
         AudioError,
         AudioFormatError,
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
         VoiceError,
         VoiceUnavailable,
     )
+    from .metrics import Distribution, VoiceMetrics
     from .protocols import AudioSink, AudioSource, SpeechDetector, Synthesizer, Transcriber
+    from .streaming import StreamingTranscriber, transcribe_source
     from .values import (
         SAMPLE_RATE,
         AudioFormat,
@@ -31,28 +34,35 @@ if TYPE_CHECKING:
         VoiceEvent,
         Word,
     )
+    from .whisper import WhisperTranscriber
 
 _HOMES = {
+    "audio_files": ("AudioFile",),
     "errors": (
         "AudioError", "AudioFormatError", "MicrophoneError", "SpeechModelNotFound", "StreamClosed",
         "TranscriptionFailed", "VoiceError", "VoiceUnavailable",
     ),
+    "metrics": ("Distribution", "VoiceMetrics"),
     "protocols": ("AudioSink", "AudioSource", "SpeechDetector", "Synthesizer", "Transcriber"),
+    "streaming": ("StreamingTranscriber", "transcribe_source"),
     "values": (
         "SAMPLE_RATE", "AudioFormat", "DecodeOptions", "Dropped", "EndOfTurn", "Final", "Partial", "Segment",
         "SpeechStarted", "Transcript", "VoiceEvent", "Word",
     ),
+    "whisper": ("WhisperTranscriber",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SAMPLE_RATE",
     "AudioError",
+    "AudioFile",
     "AudioFormat",
     "AudioFormatError",
     "AudioSink",
     "AudioSource",
     "DecodeOptions",
+    "Distribution",
     "Dropped",
     "EndOfTurn",
     "Final",
@@ -63,14 +73,18 @@ __all__ = [
     "SpeechModelNotFound",
     "SpeechStarted",
     "StreamClosed",
+    "StreamingTranscriber",
     "Synthesizer",
     "Transcriber",
     "Transcript",
     "TranscriptionFailed",
     "VoiceError",
     "VoiceEvent",
+    "VoiceMetrics",
     "VoiceUnavailable",
+    "WhisperTranscriber",
     "Word",
+    "transcribe_source",
 ]
 
 

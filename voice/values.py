@@ -110,7 +110,10 @@ class DecodeOptions:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """The gate opened. ``start``: first sample of speech as it is known now; ``sample``: where that was decided."""
+    """The gate opened. ``start``: first sample of speech as it is known now; ``sample``: where that was decided.
+
+    ``turn`` is the one that was open: a final that is still awaited may yet end it before this speech.
+    """
 
     utterance: int
     turn: int

@@ -1,0 +1,138 @@
+"""Whisper through faster-whisper, guarded against words that nobody said."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from .errors import SpeechModelNotFound, TranscriptionFailed, VoiceUnavailable
+from .hallucination import believable, without_loops
+from .values import SAMPLE_RATE, DecodeOptions, Segment, Transcript, Word, samples
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
+_TOKENS_PER_SECOND = 14
+_LEAST_TOKENS = 24
+_MOST_TOKENS = 200  # with the longest prompt that faster-whisper makes of hotwords, just under Whisper's limit of 448
+_LONGEST = 30 * SAMPLE_RATE
+_LEAST_AUDIO = SAMPLE_RATE // 10
+
+
+class WhisperTranscriber:
+    """A Whisper model in CTranslate2's format, from a folder on this machine; loaded on `warm_up` or first use.
+
+    Decoding is deterministic: no sampling, no text from one piece of audio carried to the next. A repetitive result is
+    decoded once more with repetition forbidden. A language that the model does not know is detected instead.
+
+    Args:
+        folder: holds ``model.bin``, ``config.json``, ``tokenizer.json`` and a vocabulary.
+        compute: CTranslate2's name, or "auto": int8 on CPU, float16 on a GPU.
+        threads: of one decode; None: all cores.
+        beam: beams of a final; partials are decoded greedily.
+    """
+
+    def __init__(self, folder: Path, *, compute: str = "auto", threads: int | None = None, beam: int = 5) -> None:
+        self._folder = folder
+        self._compute = compute
+        self._threads = threads
+        self._beam = beam
+        self._loaded: WhisperModel | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._folder.name
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those of the model's vocabulary.
+
+        Raises:
+            SpeechModelNotFound: the model cannot be loaded.
+        """
+        model = self._model()
+        if not model.model.is_multilingual:
+            return ("en",)
+        number = model.hf_tokenizer.token_to_id
+        return tuple(code for code in model.supported_languages if number(f"<|{code}|>") is not None)
+
+    def warm_up(self) -> None:
+        self._model()
+
+    def transcribe(self, audio: Float32[np.ndarray, " S"], options: DecodeOptions) -> Transcript:
+        if len(audio) > _LONGEST:
+            raise ValueError(f"{len(audio) / SAMPLE_RATE:.1f} s of audio; Whisper takes 30 s at most")
+        if len(audio) < _LEAST_AUDIO:
+            return Transcript((), options.language or "")
+        model = self._model()
+        try:
+            transcript = self._decode(model, audio, options, forbid_repetition=False)
+            if any(segment.compression_ratio > 2.4 for segment in transcript.segments):
+                transcript = self._decode(model, audio, options, forbid_repetition=True)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise TranscriptionFailed(f"speech model {self.name}: {error}") from error
+        return transcript
+
+    def _decode(
+        self, model: WhisperModel, audio: Float32[np.ndarray, " S"], options: DecodeOptions, forbid_repetition: bool
+    ) -> Transcript:
+        found, info = model.transcribe(
+            audio,
+            language=options.language if options.language in self.languages else None,
+            beam_size=self._beam if options.final else 1,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            hotwords=" ".join(options.hotwords) or None,
+            no_repeat_ngram_size=3 if forbid_repetition else 0,
+            max_new_tokens=min(_MOST_TOKENS, _LEAST_TOKENS + round(_TOKENS_PER_SECOND * len(audio) / SAMPLE_RATE)),
+        )
+        segments = (_segment(segment, len(audio)) for segment in found)
+        kept = tuple(segment for segment in segments if believable(segment))
+        return Transcript(kept, info.language, float(info.language_probability))
+
+    def _model(self) -> WhisperModel:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    def _load(self) -> WhisperModel:
+        try:
+            from ctranslate2 import get_cuda_device_count
+            from faster_whisper import WhisperModel
+        except ImportError as error:
+            raise VoiceUnavailable("transcription needs faster-whisper: pip install 'capibara[voice]'") from error
+        compute = self._compute
+        if compute == "auto":
+            compute = "float16" if get_cuda_device_count() else "int8"
+        threads = self._threads or os.cpu_count() or 1
+        try:
+            return WhisperModel(str(self._folder), compute_type=compute, cpu_threads=threads, local_files_only=True)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise SpeechModelNotFound(f"speech model in {self._folder} cannot be loaded: {error}") from error
+
+
+def _segment(found: Any, length: int) -> Segment:
+    words = []
+    for word in found.words or ():
+        text = word.word.strip()
+        start = min(max(0, samples(word.start)), length)
+        if text:
+            words.append(Word(text, start, min(max(start, samples(word.end)), length), float(word.probability)))
+    kept = without_loops(tuple(words))
+    start = kept[0].start if kept else min(samples(found.start), length)
+    return Segment(
+        start,
+        kept[-1].end if kept else start,
+        kept,
+        float(found.avg_logprob),
+        float(found.no_speech_prob),
+        float(found.compression_ratio),
+    )
