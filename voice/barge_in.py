@@ -20,8 +20,10 @@ Decision = Literal["pause", "resume", "stop"]
 
 _WORD = re.compile(r"[^\W_]+")
 _BACKCHANNELS = frozenset(
-    "ah aha ahá ajá aw eh er hm hmm huh mhm mm mmm oh ok okay right sure uh uhuh um vale wow yeah yep yes ya sí si claro "
-    "bien bueno genau ja aha ach oui ouais sì certo sim".split()
+    _WORD.findall(
+        "ah aha ahá ajá aw eh er hm hmm huh mhm mm mmm oh ok okay right sure uh uhuh um vale wow yeah yep yes "
+        "ya sí si claro bien bueno genau ja ach oui ouais sì certo sim"
+    )
 )
 """Words that listeners say without wanting to speak."""
 

@@ -55,9 +55,9 @@ class HeardText:
         """Samples written for the answer."""
         return self._written
 
-    def sentences_heard(self, played: int) -> int:
-        """How many sentences were heard to their end after ``played`` samples."""
-        return sum(spoken.end is not None and played >= spoken.end for spoken in self._spoken)
+    def sentences(self, played: int) -> list[Sentence]:
+        """The sentences that were heard to their end after ``played`` samples."""
+        return [spoken.sentence for spoken in self._spoken if spoken.end is not None and played >= spoken.end]
 
     def position(self, played: int) -> int:
         """How many characters of the answer were heard after ``played`` samples.

@@ -69,8 +69,8 @@ def test_silent_speech_is_heard_when_it_is_over():
     heard.begin(sentence)
     heard.wrote(np.zeros(1000, np.float32))
     heard.finish()
-    assert heard.sentences_heard(999) == 0
-    assert heard.sentences_heard(1000) == 1
+    assert heard.sentences(999) == []
+    assert heard.sentences(1000) == [sentence]
 
 
 def test_what_sounds_around_a_moment_is_known_for_echoes():
@@ -82,7 +82,7 @@ def test_what_sounds_around_a_moment_is_known_for_echoes():
 
 def test_nothing_said_is_nothing_heard():
     heard = HeardText()
-    assert (heard.position(100), heard.sentences_heard(100), heard.around(0, 9, 9)) == (0, 0, "")
+    assert (heard.position(100), heard.sentences(100), heard.around(0, 9, 9)) == (0, [], "")
 
 
 @given(answer=st.text(alphabet="ab .?!\n[1]", max_size=80), step=st.integers(1, 400))
