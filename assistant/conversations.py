@@ -14,8 +14,8 @@ from pathlib import Path
 from .errors import AssistantError, UnknownConversation
 from .values import Answer, Citation
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_MIGRATIONS = (
+    """
 CREATE TABLE conversation (
     id TEXT PRIMARY KEY,
     collection TEXT NOT NULL,
@@ -31,18 +31,27 @@ CREATE TABLE turn (
     created_at TEXT NOT NULL,
     PRIMARY KEY (conversation_id, ordinal)
 ) STRICT;
-"""
+""",
+    """
+ALTER TABLE turn ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;
+""",
+)
+"""Each takes the file from the version that is its index to the next one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One question and its answer. ``standalone_question`` is what was searched for."""
+    """One question and its answer. ``standalone_question`` is what was searched for.
+
+    ``interrupted``: the answer was longer; this is what was heard of it.
+    """
 
     question: str
     standalone_question: str
     answer: str
     citations: tuple[Citation, ...] = ()
     created_at: str = ""
+    interrupted: bool = False
 
 
 class ConversationStore:
@@ -70,10 +79,10 @@ class ConversationStore:
 
     def _migrate(self, path: Path) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > _SCHEMA_VERSION:
+        if version > len(_MIGRATIONS):
             raise AssistantError(f"{path} was made by a newer version of capibara; update capibara to open it")
-        if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+        for number in range(version, len(_MIGRATIONS)):
+            self._db.executescript(f"BEGIN; {_MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
 
     def start(self, collection: str) -> str:
         """Begin a conversation over ``collection`` and return its id."""
@@ -85,23 +94,41 @@ class ConversationStore:
             )
         return conversation
 
-    def append(self, conversation: str, question: str, answer: Answer) -> None:
-        """Add a turn.
+    def append(self, conversation: str, question: str, answer: Answer, *, interrupted: bool = False) -> int:
+        """Add a turn and return its number within the conversation.
 
         Raises:
             UnknownConversation: no conversation has this id.
+            AssistantError: it cannot be written.
         """
-        citations = json.dumps([dataclasses.asdict(citation) for citation in answer.citations], ensure_ascii=False)
+        citations = _as_json(answer.citations)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._lock:
             try:
-                self._db.execute(
-                    "INSERT INTO turn SELECT ?, COALESCE(MAX(ordinal) + 1, 0), ?, ?, ?, ?, ?"
-                    " FROM turn WHERE conversation_id = ?",
-                    (conversation, question, answer.question, answer.text, citations, now, conversation),
-                )
+                [[number]] = self._db.execute(
+                    "INSERT INTO turn SELECT ?, COALESCE(MAX(ordinal) + 1, 0), ?, ?, ?, ?, ?, ?"
+                    " FROM turn WHERE conversation_id = ? RETURNING ordinal",
+                    (conversation, question, answer.question, answer.text, citations, now, interrupted, conversation),
+                ).fetchall()
             except sqlite3.IntegrityError as error:
                 raise UnknownConversation(f"there is no conversation {conversation}") from error
+            except sqlite3.OperationalError as error:
+                raise AssistantError(f"{self._path}: the conversation is not kept ({error}); make room") from error
+        return number
+
+    def cut_short(self, conversation: str, number: int, heard: str, citations: tuple[Citation, ...]) -> None:
+        """Keep of a turn's answer only ``heard``, with ``citations``, and mark it as interrupted.
+
+        Raises:
+            AssistantError: it cannot be written.
+        """
+        with self._lock:
+            try:
+                self._db.execute(
+                    "UPDATE turn SET answer = ?, citations = ?, interrupted = 1"
+                    " WHERE conversation_id = ? AND ordinal = ?",
+                    (heard, _as_json(citations), conversation, number),
+                )
             except sqlite3.OperationalError as error:
                 raise AssistantError(f"{self._path}: the conversation is not kept ({error}); make room") from error
 
@@ -114,15 +141,15 @@ class ConversationStore:
         with self._lock:
             known = self._db.execute("SELECT 1 FROM conversation WHERE id = ?", (conversation,)).fetchone()
             rows = self._db.execute(
-                "SELECT question, standalone_question, answer, citations, created_at FROM turn"
+                "SELECT question, standalone_question, answer, citations, created_at, interrupted FROM turn"
                 " WHERE conversation_id = ? ORDER BY ordinal DESC LIMIT ?",
                 (conversation, -1 if last is None else last),
             ).fetchall()
         if known is None:
             raise UnknownConversation(f"there is no conversation {conversation}")
         return [
-            Turn(question, standalone, answer, tuple(Citation(**row) for row in json.loads(citations)), created)
-            for question, standalone, answer, citations, created in reversed(rows)
+            Turn(question, standalone, answer, _from_json(citations), created, bool(interrupted))
+            for question, standalone, answer, citations, created, interrupted in reversed(rows)
         ]
 
     def ids(self) -> list[str]:
@@ -140,3 +167,11 @@ class ConversationStore:
         """Release the file."""
         with self._lock:
             self._db.close()
+
+
+def _as_json(citations: tuple[Citation, ...]) -> str:
+    return json.dumps([dataclasses.asdict(citation) for citation in citations], ensure_ascii=False)
+
+
+def _from_json(citations: str) -> tuple[Citation, ...]:
+    return tuple(Citation(**row) for row in json.loads(citations))

@@ -66,3 +66,49 @@ def test_a_file_that_is_no_database_is_refused_by_name(path):
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(AssistantError, match=r"conversations\.sqlite3"):
         ConversationStore(path)
+
+
+def test_an_answer_cut_short_keeps_what_was_heard_and_is_marked(path):
+    store = ConversationStore(path)
+    conversation = store.start("default")
+    numbers = [store.append(conversation, f"q{n}", Answer(f"a{n} and more", "q", (CITATION,))) for n in range(3)]
+    store.cut_short(conversation, numbers[1], "a1", ())
+    store.append(conversation, "q3", Answer("a3", "q"), interrupted=True)
+    store.close()
+    store = ConversationStore(path)
+    assert [(turn.answer, len(turn.citations), turn.interrupted) for turn in store.turns(conversation)] == [
+        ("a0 and more", 1, False),
+        ("a1", 0, True),
+        ("a2 and more", 1, False),
+        ("a3", 0, True),
+    ]
+    store.close()
+
+
+FIRST_VERSION = """
+CREATE TABLE conversation (id TEXT PRIMARY KEY, collection TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
+CREATE TABLE turn (
+    conversation_id TEXT NOT NULL REFERENCES conversation (id) ON DELETE CASCADE,
+    ordinal INTEGER NOT NULL,
+    question TEXT NOT NULL,
+    standalone_question TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    citations TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (conversation_id, ordinal)
+) STRICT;
+INSERT INTO conversation VALUES ('c', 'default', '2026-01-01');
+INSERT INTO turn VALUES ('c', 0, 'q', 'q', 'a', '[]', '2026-01-01');
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_the_first_version_is_taken_over(path):
+    db = sqlite3.connect(path)
+    db.executescript(FIRST_VERSION)
+    db.close()
+    store = ConversationStore(path)
+    store.append("c", "q1", Answer("a1", "q1"), interrupted=True)
+    assert [(turn.answer, turn.interrupted) for turn in store.turns("c")] == [("a", False), ("a1", True)]
+    store.close()
+    ConversationStore(path).close()
