@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _OTHER_FRAMEWORKS = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.onnx_data", "*.tflite", "*.mlmodel", "openvino/*")
 _OLD_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_TORCH_WEIGHTS = (*_OLD_WEIGHTS, "*.safetensors")
+_CTRANSLATE2_ONLY = ("vocabulary.json", "vocabulary.txt")
+"""Files that stand beside the ``model.bin`` of CTranslate2, which faster-whisper reads."""
 
 
 class HubError(Exception):
@@ -172,7 +175,9 @@ def wanted_files(name: str, tree: Iterable[HubFile], include: Sequence[str] = ()
             raise HubError(f"{name}: no file fits {' '.join(include)}; it holds {_listing(files)}")
         return chosen
     files = [file for file in files if not _fits(file.path, _OTHER_FRAMEWORKS)]
-    if any(file.path.endswith(".safetensors") for file in files):
+    if any(file.path in _CTRANSLATE2_ONLY for file in files):
+        files = [file for file in files if file.path == "model.bin" or not _fits(file.path, _TORCH_WEIGHTS)]
+    elif any(file.path.endswith(".safetensors") for file in files):
         files = [file for file in files if not _fits(file.path, _OLD_WEIGHTS)]
     ggufs = [file for file in files if file.path.endswith(".gguf")]
     if len(ggufs) > 1:

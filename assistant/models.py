@@ -17,6 +17,8 @@ from ..model.errors import ModelNotFound as LanguageModelNotFound
 from ..model.locate import locate as find_language_model
 from ..rag.errors import ModelNotFound
 from ..rag.models import find_embedding_model, find_model_folder
+from ..voice.errors import SpeechModelNotFound
+from ..voice.models import find_speech_model, hub_name
 
 # Values of settings that name no model.
 _NO_MODEL = ("auto", "none", "late-interaction")
@@ -67,7 +69,7 @@ class ModelInstallFailed(Exception):
 
 
 def list_models(settings: Settings) -> tuple[ModelStatus, ...]:
-    """The configured models, then the bundled ones that are not configured."""
+    """The configured models, the bundled ones that are not configured, and the speech model."""
     language, embedding = BUNDLED
     rows = [
         _bundled_status(language)
@@ -81,7 +83,13 @@ def list_models(settings: Settings) -> tuple[ModelStatus, ...]:
         rows.append(_configured_status("reranker", settings.rag.reranker, find_model_folder))
     configured = {row.name for row in rows}
     rows += [_bundled_status(bundled) for bundled in BUNDLED if bundled.package not in configured]
+    rows.append(_configured_status("speech model", settings.voice.model, find_speech_model))
     return tuple(rows)
+
+
+def full_name(name: str) -> str:
+    """The hub's name of the model that is called ``name``, which may be the size of a Whisper model."""
+    return hub_name(name) or name
 
 
 def missing_bundled() -> tuple[BundledModel, ...]:
@@ -134,7 +142,7 @@ def _bundled_status(bundled: BundledModel) -> ModelStatus:
 def _configured_status(role: str, name: str, find: Callable[[str], Path]) -> ModelStatus:
     try:
         location = find(name)
-    except (ModelNotFound, LanguageModelNotFound) as error:
+    except (ModelNotFound, LanguageModelNotFound, SpeechModelNotFound) as error:
         return ModelStatus(role, name, False, str(error), 0)
     return ModelStatus(role, name, True, str(location), _size(location))
 

@@ -38,10 +38,10 @@ def list_(invocation: Invocation) -> None:
 @command
 def pull(
     invocation: Invocation,
-    name: Annotated[str | None, typer.Argument(help="owner/model of the hub; none: the default models.")] = None,
+    name: Annotated[str | None, typer.Argument(help="owner/model of the hub, or a Whisper size such as small.")] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Only files like this.")] = None,
 ) -> None:
-    """Fetch the default models, or one from the hub. No other command uses the network."""
+    """Fetch the default models, or the one named. No other command uses the network."""
     if name is None:
         _pull_bundled(invocation)
     else:
@@ -67,13 +67,14 @@ def _pull_bundled(invocation: Invocation) -> None:
 
 def _pull_from_hub(invocation: Invocation, name: str, include: list[str]) -> None:
     from ..hub import DownloadCancelled, pull
+    from ..models import full_name
 
     loaded, _ = invocation.settings()
     token = loaded.settings.hub_token
     with Interruption() as interruption, ByteProgress() as progress:
         try:
             model = pull(
-                name,
+                full_name(name),
                 token=token.get_secret_value() if token else None,
                 include=include,
                 progress=progress.update,

@@ -105,6 +105,23 @@ def test_a_pulled_model_is_listed_as_present(command):
     assert reranker(after)["bytes"] == len(CONFIG) + len(WEIGHTS)
 
 
+def test_a_speech_model_is_pulled_by_its_size_and_then_found(tmp_path):
+    files = dict.fromkeys(("config.json", "model.bin", "tokenizer.json", "vocabulary.txt"), b"{}")
+    repository = Hub(files=files, large=frozenset({"model.bin"}), name="Systran/faster-whisper-small")
+    with serving(repository) as hub:
+        command = Command(tmp_path, hub.url)
+        before, pull, after = (
+            command.run(*words) for words in (("list", "--json"), ("pull", "small"), ("list", "--json"))
+        )
+    assert pull.returncode == 0, pull.stderr
+    states = [
+        next(model for model in json.loads(done.stdout)["models"] if model["role"] == "speech model")
+        for done in (before, after)
+    ]
+    assert [state["present"] for state in states] == [False, True]
+    assert "run `capibara models pull small`" in states[0]["location"]
+
+
 def test_a_second_pull_checks_what_is_there_and_fetches_nothing(command, hub):
     command.run("pull", "tiny/model")
     hub.fetched.clear()
@@ -237,6 +254,8 @@ def files(*paths: str) -> list[HubFile]:
         ([], [], []),
         (["config.json", "pytorch_model.bin"], [], ["config.json", "pytorch_model.bin"]),
         (["model.safetensors", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx"], [], ["model.safetensors"]),
+        (["model.bin", "vocabulary.txt"], [], ["model.bin", "vocabulary.txt"]),
+        (["model.bin", "vocabulary.json", "model.safetensors", "x.bin"], [], ["model.bin", "vocabulary.json"]),
         (["a.Q4.gguf"], [], ["a.Q4.gguf"]),
         (["a.Q4.gguf", "a.Q8.gguf", "README.md"], ["*Q4*"], ["a.Q4.gguf"]),
     ],

