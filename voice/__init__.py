@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from .metrics import Distribution, VoiceMetrics
     from .protocols import AudioSink, AudioSource, SpeechDetector, Synthesizer, Transcriber
+    from .shared import SharedTranscription, TranscriptionStream
     from .streaming import StreamingTranscriber, transcribe_source
     from .values import (
         SAMPLE_RATE,
@@ -44,6 +45,7 @@ _HOMES = {
     ),
     "metrics": ("Distribution", "VoiceMetrics"),
     "protocols": ("AudioSink", "AudioSource", "SpeechDetector", "Synthesizer", "Transcriber"),
+    "shared": ("SharedTranscription", "TranscriptionStream"),
     "streaming": ("StreamingTranscriber", "transcribe_source"),
     "values": (
         "SAMPLE_RATE", "AudioFormat", "DecodeOptions", "Dropped", "EndOfTurn", "Final", "Partial", "Segment",
@@ -69,6 +71,7 @@ __all__ = [
     "MicrophoneError",
     "Partial",
     "Segment",
+    "SharedTranscription",
     "SpeechDetector",
     "SpeechModelNotFound",
     "SpeechStarted",
@@ -78,6 +81,7 @@ __all__ = [
     "Transcriber",
     "Transcript",
     "TranscriptionFailed",
+    "TranscriptionStream",
     "VoiceError",
     "VoiceEvent",
     "VoiceMetrics",

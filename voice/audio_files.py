@@ -14,6 +14,7 @@ from .values import MAX_CHANNELS, AudioFormat
 
 if TYPE_CHECKING:
     import av
+    import av.error
     from av.audio.frame import AudioFrame
     from av.container import InputContainer
 
@@ -31,7 +32,7 @@ class AudioFile:
 
     def __init__(self, path: Path) -> None:
         try:
-            import av
+            import av.error
         except ImportError as error:
             raise VoiceUnavailable("reading audio files needs PyAV: pip install 'capibara[voice]'") from error
         self._av = av

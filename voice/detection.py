@@ -17,6 +17,7 @@ from .webrtc import WebrtcDetector
 
 _KEEP_LISTENING = SAMPLE_RATE
 _WARM_UP = 16
+_QUIET_FRAMES = 32
 
 
 class FrameClassifier:
@@ -32,6 +33,8 @@ class FrameClassifier:
         self._floor_db = floor_db
         self._history: deque[Float32[np.ndarray, " S"]] = deque(maxlen=_WARM_UP)
         self._listen_until: int | None = None
+        self._quiet = 0
+        self._asleep = False
         self.second_opinions = 0
 
     @classmethod
@@ -50,11 +53,22 @@ class FrameClassifier:
         level = level_db(frame)
         if self._first is None:
             return Frame(end, level, 1.0)
-        speech = self._first.probability(frame)
+        speech = self._first_opinion(self._first, frame, level)
         if self._second is None:
             return Frame(end, level, speech)
         heard = speech > 0 and level >= self._floor_db
         return Frame(end, level, self._second_opinion(self._second, frame, end, heard or gate_open))
+
+    def _first_opinion(self, first: SpeechDetector, frame: Float32[np.ndarray, " S"], level: float) -> float:
+        """Nothing is asked about a silence that has lasted; after it, listening begins anew."""
+        self._quiet = self._quiet + 1 if level < self._floor_db else 0
+        if self._quiet > _QUIET_FRAMES:
+            self._asleep = True
+            return 0.0
+        if self._asleep:
+            self._asleep = False
+            first.reset()
+        return first.probability(frame)
 
     def _second_opinion(self, second: SpeechDetector, frame: Float32[np.ndarray, " S"], end: int, heard: bool) -> float:
         if heard:
@@ -75,4 +89,4 @@ class FrameClassifier:
 
 def level_db(frame: Float32[np.ndarray, " S"]) -> float:
     """RMS of ``frame`` in dB of full scale; digital silence is -120."""
-    return 20 * math.log10(max(1e-6, float(np.sqrt(np.mean(np.square(frame, dtype=np.float64))))))
+    return 20 * math.log10(max(1e-6, math.sqrt(float(np.dot(frame, frame)) / max(1, len(frame)))))

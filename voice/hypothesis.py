@@ -51,11 +51,10 @@ class Hypothesis:
 
     def _continuation(self, words: Sequence[Word], audio_start: int) -> tuple[Word, ...]:
         """The words that come after the committed ones, with times that do not run backwards."""
-        if not self.committed:
-            fresh = tuple(word for word in words if (word.start + word.end) // 2 >= self.said_until)
-        else:
+        fresh = [word for word in words if (word.start + word.end) // 2 >= self.said_until]
+        if self.committed:
             anchor = [word for word in self.committed if (word.start + word.end) // 2 >= audio_start]
-            fresh = tuple(words[_length_told(anchor, words, self.committed_until) :])
+            fresh = fresh[_length_told(anchor, fresh, self.committed_until) :]
         return _in_order(fresh, self.committed_until)
 
 

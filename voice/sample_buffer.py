@@ -15,6 +15,11 @@ class SampleBuffer:
         self.start = 0
         self.end = 0
 
+    @property
+    def capacity(self) -> int:
+        """Samples that there is memory for."""
+        return len(self._array)
+
     def append(self, samples: Float32[np.ndarray, " S"]) -> None:
         held = self.end - self.start
         if self._offset + held + len(samples) > len(self._array):

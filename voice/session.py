@@ -159,6 +159,10 @@ class ListeningSession:
             events += self._heed(change)
         return self._settle(events)
 
+    def abandon(self) -> None:
+        """Nobody wants the jobs that are left."""
+        self._queue.clear()
+
     def end(self, at: float) -> list[VoiceEvent]:
         """The last events, once the stream was stopped and every job done."""
         return self._told_turns(self._turns.finish(self._input.received), at)

@@ -77,6 +77,11 @@ class StreamingTranscriber:
         return self._session.listening
 
     @property
+    def held(self) -> int:
+        """Samples kept in memory, at 16 kHz."""
+        return self._session.held
+
+    @property
     def metrics(self) -> VoiceMetrics:
         """What it cost so far. Latencies aware of computation are those of a stream fed in real time."""
         return self._session.metrics.snapshot()

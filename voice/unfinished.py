@@ -11,7 +11,7 @@ _OPEN = {
 }
 """Words that hardly ever end a sentence."""
 
-_HANGING = {"en": "of to in on at by for from with about into as is are was were that this these those which who"}
+_HANGING = {"en": "of to in on at by for from with about into as which who"}
 """Words that end a question, but hardly anything else."""
 
 _QUESTIONS = {"en": "what who whom whose which where when why how is are was were do does did can could will would"}

@@ -1,18 +1,18 @@
-"""Speech that needs no model: words are tones, and a transcriber that hears them as a recogniser does, errors included."""
+"""Speech that needs no model: words are tones, and a transcriber hears them as a recogniser does, with errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+
 from capibara.voice.detection import FrameClassifier, level_db
 from capibara.voice.errors import TranscriptionFailed
 from capibara.voice.values import SAMPLE_RATE, DecodeOptions, Segment, Transcript, Word, samples
 
-WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
+_VOCABULARY = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen"""
+WORDS = tuple(_VOCABULARY.split())
 _LOWEST, _STEP = 400, 100
 _SLICE = 320
 

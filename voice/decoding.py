@@ -1,0 +1,141 @@
+"""One speech model for many streams: a thread that decodes for each in turn, finals before partials."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from .errors import TranscriptionFailed, VoiceError
+from .protocols import Transcriber
+from .session import DecodeJob, ListeningSession
+from .values import Transcript, VoiceEvent, seconds
+
+
+class Seat:
+    """A stream's place at the model: its session, the lock that guards it, and where its events go.
+
+    ``deliver`` is called with the lock held, by whichever thread made the events, so that they stay in order.
+    """
+
+    def __init__(
+        self,
+        session: ListeningSession,
+        live: bool,
+        deliver: Callable[[list[VoiceEvent]], None],
+        broke: Callable[[VoiceError], None],
+    ) -> None:
+        self.session = session
+        self.lock = threading.Lock()
+        self.deliver = deliver
+        self.broke = broke
+        self._live = live
+        self._heard_at = time.monotonic()
+        self._busy_until = 0.0
+        self._ending = False
+
+    def heard(self) -> None:
+        """The newest audio of the session was made just now."""
+        self._heard_at = time.monotonic()
+
+    def told_at(self, job: DecodeJob, took: float) -> float:
+        """Stream time in seconds: by the clock for a live stream, else as if its audio came in real time."""
+        if self._live:
+            return seconds(self.session.received) + time.monotonic() - self._heard_at
+        self._busy_until = max(seconds(job.due), self._busy_until) + took
+        return self._busy_until
+
+    def end_when_settled(self) -> None:
+        """Tell the end of the turn as soon as no job is left. Call with the lock held."""
+        self._ending = True
+        self.after_job()
+
+    def after_job(self) -> None:
+        """What there is to tell once no job is left. Call with the lock held."""
+        if self._ending and self.session.settled:
+            self._ending = False
+            self.deliver(self.session.end(self._busy_until))
+
+
+class DecodingThread:
+    """Takes the seats that have jobs in the order they asked; one that asks for a final comes before those that do not.
+
+    A seat that was served goes to the end of the line, so that no stream can hold up the others.
+    """
+
+    def __init__(self, transcriber: Transcriber) -> None:
+        self._transcriber = transcriber
+        self._line: dict[Seat, bool] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="capibara-transcription", daemon=True)
+        self._thread.start()
+
+    def ask(self, seat: Seat, urgent: bool) -> None:
+        """Serve ``seat``; asking again changes whether it is urgent, not its place.
+
+        Raises:
+            VoiceError: the thread was closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise VoiceError("transcription was closed while streams were open")
+            self._line[seat] = urgent
+            self._changed.notify()
+
+    def leave(self, seat: Seat) -> None:
+        with self._changed:
+            self._line.pop(seat, None)
+
+    def close(self) -> None:
+        """Stop after the decode that is under way; seats that still wait are told."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while (seat := self._next()) is not None:
+                self._serve(seat)
+        finally:
+            with self._changed:
+                self._closed, waiting = True, list(self._line)
+            for seat in waiting:
+                seat.broke(VoiceError("transcription stopped before this stream was done"))
+
+    def _next(self) -> Seat | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._line)
+            if self._closed:
+                return None
+            seat = next((seat for seat, urgent in self._line.items() if urgent), None) or next(iter(self._line))
+            del self._line[seat]
+            return seat
+
+    def _serve(self, seat: Seat) -> None:
+        with seat.lock:
+            job = seat.session.next_job()
+        if job is None:
+            return
+        begun = time.perf_counter()
+        transcript: Transcript | None = None
+        try:
+            transcript = self._transcriber.transcribe(job.audio, job.options)
+        except TranscriptionFailed:
+            pass
+        except VoiceError as error:
+            seat.broke(error)
+            return
+        took = time.perf_counter() - begun
+        with seat.lock:
+            at = seat.told_at(job, took)
+            if transcript is None:
+                seat.deliver(seat.session.fail(job, at=at))
+            else:
+                seat.deliver(seat.session.complete(job, transcript, took=took, at=at))
+            seat.after_job()
+            more, urgent = seat.session.has_job, seat.session.urgent
+        with self._changed:
+            if more and not self._closed:
+                self._line[seat] = urgent
