@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WORD = re.compile(r"[^\W_]+")
-_COMPOUND = re.compile(r"[^\W_]+(?:[-.,:/][^\W_]+)+")
+_COMPOUND = re.compile(r"(?<![^\W_])[^\W_]+(?:[-.,:/][^\W_]+)+")  # looking behind, it tries a word once, not per letter
 _SPACELESS = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _STEMMERS = {
     "en": "english",
@@ -62,7 +62,7 @@ def analyze_query(text: str, languages: Collection[str]) -> list[str]:
 def detect_language(text: str) -> str | None:
     """The language most of whose stop words occur in the first some hundred words; None when too few do."""
     words = [match.group().lower() for match in _WORD.finditer(text[: _DETECTION_WORDS * 12])][:_DETECTION_WORDS]
-    hits = {code: sum(word in stops for word in words) for code, stops in STOP_WORDS.items()}
+    hits = {code: sum(map(stops.__contains__, words)) for code, stops in STOP_WORDS.items()}
     best = max(hits, key=lambda code: hits[code])
     others = max(count for code, count in hits.items() if code != best)
     return best if hits[best] >= max(1, 0.08 * len(words)) and hits[best] > others else None
