@@ -18,7 +18,11 @@ if TYPE_CHECKING:
         VoiceUnavailable,
     )
     from .metrics import Distribution, VoiceMetrics
-    from .protocols import AudioSink, AudioSource, SpeechDetector, Synthesizer, Transcriber
+    from .microphone import Microphone
+    from .models import find_speech_model, open_transcriber
+    from .protocols import AudioSink, AudioSource, LossySource, SpeechDetector, Synthesizer, Transcriber
+    from .raw_audio import RawAudio
+    from .session import ListeningSession
     from .shared import SharedTranscription, TranscriptionStream
     from .streaming import StreamingTranscriber, transcribe_source
     from .values import (
@@ -44,7 +48,11 @@ _HOMES = {
         "TranscriptionFailed", "VoiceError", "VoiceUnavailable",
     ),
     "metrics": ("Distribution", "VoiceMetrics"),
-    "protocols": ("AudioSink", "AudioSource", "SpeechDetector", "Synthesizer", "Transcriber"),
+    "microphone": ("Microphone",),
+    "models": ("find_speech_model", "open_transcriber"),
+    "protocols": ("AudioSink", "AudioSource", "LossySource", "SpeechDetector", "Synthesizer", "Transcriber"),
+    "raw_audio": ("RawAudio",),
+    "session": ("ListeningSession",),
     "shared": ("SharedTranscription", "TranscriptionStream"),
     "streaming": ("StreamingTranscriber", "transcribe_source"),
     "values": (
@@ -68,8 +76,12 @@ __all__ = [
     "Dropped",
     "EndOfTurn",
     "Final",
+    "ListeningSession",
+    "LossySource",
+    "Microphone",
     "MicrophoneError",
     "Partial",
+    "RawAudio",
     "Segment",
     "SharedTranscription",
     "SpeechDetector",
@@ -88,6 +100,8 @@ __all__ = [
     "VoiceUnavailable",
     "WhisperTranscriber",
     "Word",
+    "find_speech_model",
+    "open_transcriber",
     "transcribe_source",
 ]
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 
 from .errors import TranscriptionFailed, VoiceError
+from .jobs import DecodeJob
 from .protocols import Transcriber
-from .session import DecodeJob, ListeningSession
+from .session import ListeningSession
 from .values import Transcript, VoiceEvent, seconds
 
 

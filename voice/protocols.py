@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -71,6 +71,16 @@ class AudioSource(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class LossySource(AudioSource, Protocol):
+    """A source that drops audio when it is not fetched in time."""
+
+    @property
+    def lost_samples(self) -> int:
+        """Samples dropped so far, at the rate of the source."""
+        ...
 
 
 class AudioSink(Protocol):

@@ -8,16 +8,15 @@ is not, a newer partial takes the place of an older one that has not been begun,
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
 
 from ..config.schema import VoiceSettings
 from .detection import FrameClassifier
 from .errors import StreamClosed
 from .gate import Closed, Gate, GateRules, Opened, Paused
+from .jobs import DecodeJob, PendingDecode
 from .language import LanguageLock
 from .metrics import MetricsCollector
 from .stream_input import StreamInput
@@ -39,29 +38,6 @@ from .values import (
     seconds,
     text_of,
 )
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """A decode that is due: of ``utterance`` up to sample ``end``. ``closed``: what it brings is the final."""
-
-    utterance: Utterance
-    end: int
-    kind: Literal["partial", "pause", "final"]
-    due: int
-    closed: Closed | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodeJob:
-    """Audio to decode: the stream's samples ``start`` to ``end``; due since the stream was at sample ``due``."""
-
-    audio: Float32[np.ndarray, " S"]
-    options: DecodeOptions
-    start: int
-    end: int
-    due: int
-    pending: _Pending
 
 
 class ListeningSession:
@@ -89,8 +65,8 @@ class ListeningSession:
         self._utterance: Utterance | None = None
         self._opened = 0
         self._said_until = 0
-        self._queue: deque[_Pending] = deque()
-        self._running: _Pending | None = None
+        self._queue: deque[PendingDecode] = deque()
+        self._running: PendingDecode | None = None
         self._finished = False
 
     @property
@@ -143,7 +119,7 @@ class ListeningSession:
         if self._utterance is not None:
             self._utterance.frames.append(frame)
             if self._gate.in_speech and frame.end - self._utterance.scheduled_until >= self._partial_every:
-                events += self._enqueue(_Pending(self._utterance, frame.end, "partial", frame.end))
+                events += self._enqueue(PendingDecode(self._utterance, frame.end, "partial", frame.end))
         return self._settle(events)
 
     def finish(self) -> None:
@@ -158,6 +134,11 @@ class ListeningSession:
         for change in self._gate.stop(reason, self._input.received):
             events += self._heed(change)
         return self._settle(events)
+
+    def lost(self, count: int) -> list[VoiceEvent]:
+        """Audio that was lost before it came here: it is counted, and stream time goes on without it."""
+        self.metrics.dropped_audio(count)
+        return [Dropped(self._input.received, "audio", "overflow", count)]
 
     def abandon(self) -> None:
         """Nobody wants the jobs that are left."""
@@ -218,7 +199,7 @@ class ListeningSession:
             return [SpeechStarted(self._opened, self._turns.current, change.sample, change.start)]
         assert self._utterance is not None
         if isinstance(change, Paused):
-            return self._enqueue(_Pending(self._utterance, change.audio_end, "pause", change.sample))
+            return self._enqueue(PendingDecode(self._utterance, change.audio_end, "pause", change.sample))
         return self._close(self._utterance, change)
 
     def _close(self, utterance: Utterance, closed: Closed) -> list[VoiceEvent]:
@@ -234,9 +215,9 @@ class ListeningSession:
             if same and pending.kind == "pause":
                 pending.closed = closed
                 return []
-        return self._enqueue(_Pending(utterance, closed.audio_end, "final", closed.sample, closed))
+        return self._enqueue(PendingDecode(utterance, closed.audio_end, "final", closed.sample, closed))
 
-    def _enqueue(self, pending: _Pending) -> list[VoiceEvent]:
+    def _enqueue(self, pending: PendingDecode) -> list[VoiceEvent]:
         pending.utterance.scheduled_until = pending.end
         events: list[VoiceEvent] = []
         last = self._queue[-1] if self._queue else None

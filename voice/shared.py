@@ -89,6 +89,11 @@ class TranscriptionStream:
             self._raise_error()
             self._idle_timer = self._loop.call_later(self._idle_after, self._fall_idle)
 
+    async def lost(self, count: int) -> None:
+        """Count ``count`` samples of stream time that were lost before they could be sent."""
+        with self._seat.lock:
+            self._deliver(self._session.lost(count))
+
     async def send_all(self, audio: AsyncIterable[bytes | np.ndarray]) -> None:
         """Send ``audio`` to its end, then finish; also when it breaks off, before its error is raised."""
         try:

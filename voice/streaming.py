@@ -12,9 +12,9 @@ from ..config.schema import VoiceSettings
 from .detection import FrameClassifier
 from .errors import AudioError, StreamClosed, TranscriptionFailed
 from .metrics import VoiceMetrics
-from .protocols import AudioSource, Transcriber
+from .protocols import AudioSource, LossySource, Transcriber
 from .session import ListeningSession
-from .values import AudioFormat, VoiceEvent, seconds
+from .values import SAMPLE_RATE, AudioFormat, VoiceEvent, seconds
 
 
 class StreamingTranscriber:
@@ -62,6 +62,10 @@ class StreamingTranscriber:
     def idle(self) -> list[VoiceEvent]:
         """Tell what was heard so far as final, because no audio comes at the moment; the stream may go on."""
         return self._advance() + self._close("idle")
+
+    def lost(self, count: int) -> list[VoiceEvent]:
+        """Count ``count`` samples of stream time that were lost before they could be fed."""
+        return self._session.lost(count)
 
     def finish(self) -> list[VoiceEvent]:
         """The stream is over: the last events."""
@@ -124,7 +128,11 @@ def transcribe_source(stream: StreamingTranscriber, source: AudioSource) -> Iter
     """
     broken: AudioError | None = None
     try:
+        lost = 0
         for block in source.blocks():
+            if isinstance(source, LossySource) and source.lost_samples > lost:
+                new, lost = source.lost_samples - lost, source.lost_samples
+                yield from stream.lost(round(new * SAMPLE_RATE / source.audio_format.sample_rate))
             yield from stream.feed(block)
     except AudioError as error:
         broken = error
