@@ -16,6 +16,7 @@ from ..config.locate import open_settings
 from ..config.schema import Settings
 from .asynchronous import iterate_cancellable, run_cancellable
 from .errors import AssistantError, EmptyQuestion
+from .listening import SpeechModels
 from .loading import ModelLoader
 from .reload import SettingsFile
 from .values import Answer, AnswerEvent, AnswerReady
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from ..rag.ingest import IngestProgress
     from ..rag.library import Library, LibraryStatus
     from ..rag.values import Document, IngestReport, SearchResult
+    from ..voice.protocols import AudioSink, Synthesizer, Transcriber
+    from ..voice.shared import SharedTranscription
+    from ..voice.values import AudioFormat
     from .conversations import ConversationStore
+    from .converse import Audio, SpokenConversation
 
 
 class Assistant:
@@ -53,6 +58,8 @@ class Assistant:
             opened.callback(self._conversations.close)
             self._models = ModelLoader()
             opened.callback(self._models.close)
+            self._speech = SpeechModels()
+            opened.callback(self._speech.close)
             self._opened = opened.pop_all()
 
     @classmethod
@@ -175,12 +182,13 @@ class Assistant:
         collection: str | None = None,
         *,
         conversation: str | None = None,
+        keep: bool = True,
         cancel: threading.Event | None = None,
     ) -> Generator[AnswerEvent]:
         """Answer ``question`` as it comes: `Retrieved`, `TextDelta` pieces, and last `AnswerReady`.
 
         ``conversation`` is an id of `start_conversation`: earlier turns are taken into account and this one
-        is kept. Setting ``cancel`` or closing the iterator stops the work.
+        is kept, unless ``keep`` is False. Setting ``cancel`` or closing the iterator stops the work.
 
         Raises:
             EmptyQuestion: ``question`` is blank.
@@ -196,7 +204,7 @@ class Assistant:
         answerer = Answerer(self._library, model, settings)
         stop = cancel or threading.Event()
         for event in answerer.stream(words, collection or settings.assistant.collection, history, stop):
-            if isinstance(event, AnswerReady) and conversation:
+            if isinstance(event, AnswerReady) and conversation and keep:
                 event = self._kept(conversation, question, event.answer)
             yield event
 
@@ -210,6 +218,55 @@ class Assistant:
         except AssistantError as error:
             answer = dataclasses.replace(answer, degraded=(*answer.degraded, str(error)))
         return AnswerReady(answer)
+
+    def converse(
+        self,
+        audio: Audio,
+        sink: AudioSink | None = None,
+        *,
+        audio_format: AudioFormat | None = None,
+        collection: str | None = None,
+        conversation: str | None = None,
+        synthesizer: Synthesizer | None = None,
+        listening: Transcriber | SharedTranscription | None = None,
+        live: bool = True,
+        paced: bool = False,
+    ) -> SpokenConversation:
+        """Hold a spoken conversation: ``async for event in assistant.converse(audio): ...``.
+
+        ``audio`` is a source, or blocks under asyncio that are laid out as ``audio_format`` says. Answers are spoken
+        to ``sink``, by the settings' synthesizer unless one is given; without a sink they are text alone. With
+        ``live`` the audio comes in real time (``paced``: it is held back until then); without, as quickly as it is
+        understood and answered. A speech model of your own is given as ``listening``; if it is shared, the audio is
+        live. Speech during an answer pauses it, words end it, and the conversation keeps what was heard. The settings
+        are those of this moment.
+
+        Raises:
+            SpeechModelNotFound: the speech model is not on this machine.
+            VoiceUnavailable: there is nothing to speak with.
+        """
+        from ..voice.speaking import Speaker
+        from ..voice.synthesis import open_synthesizer
+        from ..voice.values import AudioFormat
+        from .converse import SpokenConversation
+
+        settings = self.settings.voice
+        if listening is None:
+            listening = self._speech.shared(settings) if live else self._speech.transcriber(settings)
+        voice = synthesizer or (open_synthesizer(settings) if sink is not None else None)
+        speaker = (
+            Speaker(voice, sink, settings.speech_ahead_seconds) if voice is not None and sink is not None else None
+        )
+        return SpokenConversation(
+            self,
+            audio,
+            audio_format or getattr(audio, "audio_format", AudioFormat()),
+            listening,
+            speaker,
+            collection=collection,
+            conversation=conversation,
+            paced=paced,
+        )
 
     def start_conversation(self, collection: str | None = None) -> str:
         """Begin a conversation and return its id, for `ask` and `stream`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _NOT_FOUND = {
     "en": "I could not find an answer to that in your documents.",
     "es": "No he encontrado una respuesta a eso en tus documentos.",
@@ -11,6 +13,11 @@ _NOT_FOUND = {
     "pt": "Não encontrei uma resposta para isso nos seus documentos.",
 }
 _QUOTES = {"en": "“{}”", "es": "«{}»", "de": "„{}“", "fr": "« {} »", "it": "«{}»", "pt": "«{}»"}
+_STOPPING = {
+    "stop", "wait", "quiet", "silence", "enough", "cancel", "shush", "hush", "please", "now", "thanks", "thank", "you",
+    "ok", "okay", "para", "pare", "basta", "espera", "espere", "silencio", "cállate", "calla", "callate", "cancela",
+    "ya", "gracias", "por", "favor", "halt", "stopp", "warte", "bitte", "arrête", "attends", "ferma", "aspetta",
+}  # fmt: skip
 
 
 def not_found(language: str | None) -> str:
@@ -21,3 +28,8 @@ def not_found(language: str | None) -> str:
 def quoted(text: str, language: str | None) -> str:
     """``text`` on one line, between the language's quotation marks."""
     return _QUOTES.get(language or "en", _QUOTES["en"]).format(" ".join(text.split()))
+
+
+def only_stops(text: str) -> bool:
+    """True for words that end an answer and ask for no other: "Stop.", "Wait, please", "Para, para"."""
+    return all(word in _STOPPING for word in re.findall(r"\w+", text.casefold()))

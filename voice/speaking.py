@@ -99,6 +99,17 @@ class Speaker:
             return self._heard.position(self._sink.played())
 
     @property
+    def sounding(self) -> bool:
+        """The answer has begun to be heard."""
+        return self._sink.played() > 0
+
+    def holds(self, samples: int) -> bool:
+        """Whether speech for ``samples`` of stream time is written and was not heard yet."""
+        wanted = samples * self._synthesizer.sample_rate // SAMPLE_RATE + 1
+        with self._changed:
+            return self._heard.written - self._sink.played() >= wanted
+
+    @property
     def done(self) -> bool:
         """The answer is finished and was heard to its end."""
         with self._changed:
@@ -127,11 +138,8 @@ class Speaker:
 
     def wait_until_ready(self, samples: int, timeout: float) -> bool:
         """Wait until speech for ``samples`` of stream time is written, or none is owed; False when time is over."""
-        wanted = samples * self._synthesizer.sample_rate // SAMPLE_RATE + 1
         with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._owing() or self._heard.written - self._sink.played() >= wanted, timeout
-            )
+            return self._changed.wait_for(lambda: not self._owing() or self.holds(samples), timeout)
 
     def close(self) -> None:
         """Fall silent for good and let the sink go."""

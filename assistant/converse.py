@@ -1,0 +1,176 @@
+"""A spoken conversation as a stream of events: audio in, what was heard, answered, spoken and interrupted out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..config.schema import Settings
+from ..voice.protocols import AudioSource, Transcriber
+from ..voice.pulling import BLOCK_SECONDS, frames_in, parts, pulled
+from ..voice.shared import SharedTranscription, TranscriptionStream
+from ..voice.speaking import Speaker
+from ..voice.streaming import StreamingTranscriber
+from ..voice.values import SAMPLE_RATE, AudioFormat, samples
+from .spoken import ConversationEvent
+from .turn_taking import TurnTaking
+
+if TYPE_CHECKING:
+    from ..voice.metrics import VoiceMetrics
+    from .assistant import Assistant
+
+_STEP = samples(BLOCK_SECONDS)
+Audio = AudioSource | AsyncIterable[bytes | np.ndarray]
+
+
+class SpokenConversation:
+    """Iterate over it, once, for its events. Made by `Assistant.converse`.
+
+    Every decision is made at a sample of the audio. Live audio comes at its own pace, and so does the answer.
+    Otherwise the audio waits for transcripts, answers and speech, as if to make them took no time: what is understood
+    and what is heard are then the same on every machine.
+    """
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        audio: Audio,
+        audio_format: AudioFormat,
+        listening: Transcriber | SharedTranscription,
+        speaker: Speaker | None,
+        *,
+        collection: str | None = None,
+        conversation: str | None = None,
+        paced: bool = False,
+    ) -> None:
+        """``listening``: what gives live streams, or a model that is called step by step."""
+        self.conversation = conversation or assistant.start_conversation(collection)
+        """Id of the conversation in the assistant's store."""
+        self._assistant = assistant
+        self._settings: Settings = assistant.settings
+        self._audio, self._format = audio, audio_format
+        self._listening, self._speaker = listening, speaker
+        self._collection = collection
+        self._paced = paced
+        self._clock = 0.0
+        self._listener: StreamingTranscriber | TranscriptionStream | None = None
+        self._events: asyncio.Queue[ConversationEvent | BaseException | None] = asyncio.Queue()
+        self._turns = TurnTaking(
+            assistant, self._settings, speaker, collection, self.conversation, self._events.put_nowait
+        )
+
+    @property
+    def metrics(self) -> VoiceMetrics | None:
+        """What listening cost so far; None before it began."""
+        return self._listener.metrics if self._listener is not None else None
+
+    def interrupt(self) -> bool:
+        """End the answer under way, as speech would; False when there is none. To be called in the event loop."""
+        if not self._turns.answering:
+            return False
+        self._turns.stop()
+        return True
+
+    async def __aiter__(self) -> AsyncGenerator[ConversationEvent]:
+        """The events in order. Leaving the loop ends the conversation.
+
+        Raises:
+            AudioError: the audio broke off; what was said before has been answered.
+            VoiceError: the speech model cannot be used.
+        """
+        work = asyncio.get_running_loop().create_task(self._run())
+        work.add_done_callback(self._ended)
+        try:
+            while (event := await self._events.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+        finally:
+            await self._turns.leave()
+            work.cancel()
+            await asyncio.wait([work])
+            await self._turns.settle()
+            if self._speaker is not None:
+                await asyncio.to_thread(self._speaker.close)
+
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        self._events.put_nowait(None if work.cancelled() else work.exception())
+
+    async def _run(self) -> None:
+        if isinstance(self._listening, SharedTranscription):
+            await self._listen(self._listening)
+        else:
+            await self._listen_stepwise(self._listening)
+
+    async def _listen(self, shared: SharedTranscription) -> None:
+        stream = shared.open(self._format, settings=self._settings.voice, hotwords=self._hotwords())
+        self._listener = stream
+        heeding = asyncio.get_running_loop().create_task(self._heed_all(stream))
+        try:
+            async for block in self._blocks():
+                await stream.send(block)
+                self._turns.pass_time(self._samples_in(block))
+        except asyncio.CancelledError:
+            stream.abandon()
+            raise
+        finally:
+            await stream.finish()
+            await heeding
+            await self._until_answered(live=True)
+
+    async def _heed_all(self, stream: TranscriptionStream) -> None:
+        async for event in stream:
+            self._turns.heed(event)
+
+    async def _listen_stepwise(self, transcriber: Transcriber) -> None:
+        stream = self._listener = StreamingTranscriber(
+            transcriber, self._settings.voice, audio_format=self._format, hotwords=self._hotwords()
+        )
+        try:
+            async for block in self._blocks():
+                await self._turns.until_ready(_STEP)
+                self._turns.pass_time(self._samples_in(block))
+                for event in await asyncio.to_thread(stream.feed, block):
+                    self._turns.heed(event)
+        finally:
+            for event in await asyncio.to_thread(stream.finish):
+                self._turns.heed(event)
+            await self._until_answered(live=False)
+
+    async def _blocks(self) -> AsyncGenerator[bytes | np.ndarray]:
+        if isinstance(self._audio, AsyncIterable):
+            async for block in self._audio:
+                for part in parts(block, self._format):
+                    yield part
+            return
+        async with contextlib.aclosing(pulled(self._audio, paced=self._paced)) as blocks:
+            async for block in blocks:
+                yield block
+
+    def _samples_in(self, block: bytes | np.ndarray) -> int:
+        """How many samples at 16 kHz have passed with ``block``; fractions are carried on."""
+        before = int(self._clock)
+        self._clock += frames_in(block, self._format) * SAMPLE_RATE / self._format.sample_rate
+        return int(self._clock) - before
+
+    async def _until_answered(self, *, live: bool) -> None:
+        """The audio is over: let the answer under way be heard to its end."""
+        while self._turns.answering:
+            if live:
+                await asyncio.sleep(BLOCK_SECONDS)
+            else:
+                await self._turns.until_ready(_STEP)
+            self._turns.pass_time(_STEP)
+        await self._turns.settle()
+
+    def _hotwords(self) -> tuple[str, ...]:
+        settings = self._settings.voice
+        if not settings.hotwords_from_titles:
+            return settings.hotwords
+        name = self._collection or self._settings.assistant.collection
+        titles = [document.title for document in self._assistant.documents(name)]
+        return (*settings.hotwords, *dict.fromkeys(titles))
