@@ -52,6 +52,9 @@ class OpenVinoEngine:
                 "CPU_RUNTIME_CACHE_CAPACITY": str(_REMEMBERED_KERNELS),
             }
             compiled = core.compile_model(path, "CPU", options)
+            # Two threads that are the first to ask for an array wait for each other for ever: openvino 2026.4 then
+            # holds the lock of its import of numpy while it waits for Python's. So one thread asks beforehand.
+            _ = openvino.Tensor(np.zeros(1, dtype=np.float32)).data
         except (RuntimeError, OSError, ValueError, ImportError) as error:
             reason = str(error).strip().split("\n", 1)[0]
             raise BackendUnavailable(f"openvino cannot run embedding model {model.name!r}: {reason}") from error
