@@ -24,7 +24,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class VoiceMetrics:
-    """A snapshot of one stream, or of several together.
+    """A snapshot of one stream.
 
     Latencies come in two kinds: *unaware* of computation (the audio that had come in when something was told, less
     where it ends in the audio: the same on every machine) and *aware* (the same with the time that the model took).
