@@ -19,7 +19,8 @@ _LANGUAGE_CHARACTERS = 5_000
 
 @dataclass(slots=True)
 class Draft:
-    """What is known of a document being read. ``version`` is its staged version, once there is one."""
+    """What is known of a document being read. ``version`` is its staged version, once there is one; ``taken`` says
+    that chunks of it were. A ``dropped`` one will not be finished: what was taken of it is not to be staged."""
 
     document: Document
     bytes: int
@@ -27,7 +28,9 @@ class Draft:
     version: int | None = None
     chunks: list[Chunk] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
+    taken: bool = False
     finished: bool = False
+    dropped: bool = False
     embedded: int = 0
     duplicates: int = 0
     _blocks: list[Block] = field(default_factory=list)
@@ -53,8 +56,9 @@ class Draft:
         self._cut_piece()
 
     def take(self) -> tuple[list[Chunk], list[Piece]]:
-        """Hand over what is not yet staged."""
+        """Hand over what is in no batch yet."""
         chunks, pieces = self.chunks, self.pieces
+        self.taken = self.taken or bool(chunks)
         self.chunks, self.pieces = [], []
         return chunks, pieces
 

@@ -1,4 +1,7 @@
-"""An ingest run: files are hashed, read, cut, embedded in batches across their borders, and stored one by one."""
+"""An ingest run: files are hashed, read, cut, embedded in batches across their borders, and stored one by one.
+
+While one batch is embedded, the batch before it is stored and the next one cut: at most three are in memory.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from .rows import document_id
 from .store import Store
 from .values import Block, Document, FileOutcome, IngestReport
 from .versions import Versions
-from .writing import BatchWriter
+from .writing import Batch, BatchWriter
 
 BATCH_CHUNKS = 128
 _HASH_BLOCK = 1 << 20
@@ -55,8 +58,9 @@ class IngestRun:
         )
         self._began = time.perf_counter()
         self._outcomes: list[FileOutcome] = []
-        self._pending: list[Draft] = []
+        self._pending: list[Draft] = []  # drafts with something that is in no batch yet
         self._waiting = 0  # chunks of pending drafts
+        self._ahead: Batch | None = None  # what is being embedded
         self._files_total = self._files_done = 0
         self._bytes_total = self._bytes_done = 0
         self._chunks = self._embedded = 0
@@ -72,7 +76,7 @@ class IngestRun:
         self._outcomes += [FileOutcome(shown(path), "skipped", reason) for path, reason in found.skipped]
         self._outcomes += [FileOutcome(shown(path), "failed", reason) for path, reason in found.failed]
         self._files_total, self._bytes_total = len(found.files), sum(map(_size, found.files))
-        with _Unfinished(self._versions):
+        with _Unfinished(self._versions, self._writer):
             for path in found.files:
                 if self._cancel.is_set():
                     break
@@ -85,7 +89,7 @@ class IngestRun:
     def again(self, documents: Sequence[Document]) -> IngestReport:
         """Cut and embed stored documents again, from their stored text; what an interrupted run did is kept."""
         self._files_total, self._bytes_total = len(documents), sum(d.characters for d in documents)
-        with _Unfinished(self._versions):
+        with _Unfinished(self._versions, self._writer):
             for document in documents:
                 if self._cancel.is_set():
                     break
@@ -140,7 +144,7 @@ class IngestRun:
         """Whether the same bytes are stored already, in which case the document becomes another place of them."""
         if not self._settings.dedup:
             return False
-        if any(draft.document.content_hash == document.content_hash for draft in self._pending):
+        if any(draft.document.content_hash == document.content_hash for draft in self._under_way()):
             self._flush()
         twin = self._store.twin(self._collection, document.content_hash)
         if twin is None:
@@ -165,12 +169,12 @@ class IngestRun:
             draft.chunks.append(chunk)
             self._waiting += 1
             if self._waiting >= BATCH_CHUNKS:
-                self._flush()
+                self._advance()
 
     def _finish(self, draft: Draft, pages: int | None, warnings: tuple[str, ...]) -> None:
         if self._cancel.is_set():
             self._drop(draft)
-        elif not draft.chunks and not draft.document.chunks:
+        elif not draft.taken and not draft.chunks:
             raise DocumentError("it holds no text")
         else:
             draft.document = replace(draft.document, pages=pages, warnings=warnings)
@@ -180,26 +184,42 @@ class IngestRun:
         """Forget a draft that will not be finished, with what is staged of it."""
         if draft is None:
             return
+        draft.dropped = True
         self._pending = [pending for pending in self._pending if pending is not draft]
         self._waiting = sum(len(pending.chunks) for pending in self._pending)
         if draft.version is not None:
             self._versions.discard(draft.version)
 
     def _flush(self) -> None:
-        """Write what is pending; a draft that is still being read stays pending."""
-        if not self._pending:
+        """Write what is pending, unless the run is cancelled; a draft that is still being read stays pending."""
+        self._advance()
+        self._advance()
+
+    def _advance(self) -> None:
+        """Begin to embed what is pending, and meanwhile write what was being embedded."""
+        if self._cancel.is_set():
             return
-        before = sum(draft.embedded for draft in self._pending)
-        self._writer.write(self._pending)
-        self._chunks += self._waiting
+        written, self._ahead = self._ahead, self._writer.begin(self._pending) if self._pending else None
         self._waiting = 0
-        self._embedded += sum(draft.embedded for draft in self._pending) - before
-        finished = [draft for draft in self._pending if draft.finished]
         self._pending = [draft for draft in self._pending if not draft.finished]
-        for draft in finished:
-            self._done(_outcome(draft), draft.bytes)
-        if self._pending:
-            self._tell(self._pending[0].document.source)
+        if written is not None:
+            self._write(written)
+
+    def _write(self, batch: Batch) -> None:
+        before = sum(portion.draft.embedded for portion in batch.portions)
+        self._writer.write(batch)
+        self._chunks += len(batch.keys)
+        self._embedded += sum(portion.draft.embedded for portion in batch.portions) - before
+        for portion in batch.portions:
+            if portion.last:
+                self._done(_outcome(portion.draft), portion.draft.bytes)
+        if under_way := self._under_way():
+            self._tell(under_way[0].document.source)
+
+    def _under_way(self) -> list[Draft]:
+        """The drafts that are not yet stored as a whole, oldest first."""
+        ahead = [portion.draft for portion in self._ahead.portions] if self._ahead else []
+        return list({id(draft): draft for draft in (*ahead, *self._pending)}.values())
 
     def _prune(self, found: Discovery) -> None:
         kept = {str(path) for path in found.files}
@@ -222,7 +242,7 @@ class IngestRun:
     def _tell(self, source: str, outcome: FileOutcome | None = None) -> None:
         if self._progress is None:
             return
-        reading = sum(min(draft.bytes, draft.document.characters) for draft in self._pending)
+        reading = sum(min(draft.bytes, draft.document.characters) for draft in self._under_way())
         self._progress(
             IngestProgress(
                 self._files_done, self._files_total, self._bytes_done + reading, self._bytes_total, self._chunks,
@@ -232,15 +252,17 @@ class IngestRun:
 
 
 class _Unfinished:
-    """Discards, on the way out, whatever a run has staged and not published."""
+    """Ends, on the way out, what is still being embedded, and discards what is staged and not published."""
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, writer: BatchWriter) -> None:
         self._versions = versions
+        self._writer = writer
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, *exception: object) -> None:
+        self._writer.close()
         self._versions.discard_staging()
 
 
