@@ -10,7 +10,7 @@ import pytest
 from capibara.assistant import Assistant
 from capibara.rag.loaders import SUPPORTED_SUFFIXES
 
-DOCUMENTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "documents"
+DOCUMENTS = (Path(__file__).resolve().parents[2] / "shared" / "data" / "documents").resolve()
 pytestmark = pytest.mark.skipif(not DOCUMENTS.is_dir(), reason="the evaluation documents are not there")
 
 LEAST_SHARE = 0.9

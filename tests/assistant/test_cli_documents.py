@@ -11,6 +11,7 @@ import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -312,6 +313,15 @@ def test_ctrl_c_in_a_chat_stops_the_answer_and_ctrl_d_leaves(data_dir):
     os.close(reader)
 
 
+def stored(data: Path) -> int:
+    """Documents that a process at work has acknowledged so far."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{data / 'capibara.sqlite3'}?mode=ro", uri=True)) as store:
+            return store.execute("SELECT count(*) FROM documents WHERE state = 'ready'").fetchone()[0]
+    except sqlite3.OperationalError:  # not made yet, or being written at this moment
+        return 0
+
+
 def test_ctrl_c_during_ingest_keeps_the_store_whole(tmp_path):
     source = tmp_path / "in"
     source.mkdir()
@@ -320,8 +330,9 @@ def test_ctrl_c_during_ingest_keeps_the_store_whole(tmp_path):
         (source / f"buoy-{number:03}.txt").write_text(words)
     data = str(tmp_path / "data")
     work = start("ingest", str(source), "--json", "--data-dir", data, "--set", "logging.level=info")
-    time.sleep(4)
-    assert work.poll() is None
+    while not stored(Path(data)):
+        assert work.poll() is None
+        time.sleep(0.05)
     work.send_signal(signal.SIGINT)
     out, err = work.communicate(timeout=60)
     assert work.returncode == 130, err

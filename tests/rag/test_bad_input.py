@@ -18,7 +18,7 @@ from capibara.rag.loaders.document import StreamedDocument
 from capibara.rag.loaders.registry import loader_for
 from capibara.rag.values import Block
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "documents"
+SHARED = (Path(__file__).resolve().parents[2].parent / "shared" / "data" / "documents").resolve()
 TEXT = "The boat number {n} is on the river {n}. The pump {n} has a green valve. " * 3
 
 
