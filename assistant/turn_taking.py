@@ -29,7 +29,7 @@ from .spoken import (
     Spoken,
 )
 from .values import AnswerReady, Retrieved, TextDelta
-from .wording import only_stops
+from .wording import after_stopping
 
 if TYPE_CHECKING:
     from .assistant import Assistant
@@ -167,7 +167,8 @@ class TurnTaking:
         if self._dismissed.intersection(event.utterances):
             question = " ".join(text for utterance, text in said if text and utterance not in self._dismissed)
         self._dismissed.difference_update(event.utterances)
-        if self._leaving or only_stops(question):
+        question = after_stopping(question)
+        if self._leaving or not question:
             return
         self.stop()
         if (before := self._unanswered) is not None:

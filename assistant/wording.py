@@ -13,6 +13,8 @@ _NOT_FOUND = {
     "pt": "Não encontrei uma resposta para isso nos seus documentos.",
 }
 _QUOTES = {"en": "“{}”", "es": "«{}»", "de": "„{}“", "fr": "« {} »", "it": "«{}»", "pt": "«{}»"}
+_WORD = re.compile(r"\w+")
+_OPENING = re.compile(r"[\w\s¡!]{1,20}[,.!;:…]+\s*")
 _STOPPING = {
     "stop", "wait", "quiet", "silence", "enough", "cancel", "shush", "hush", "please", "now", "thanks", "thank", "you",
     "ok", "okay", "para", "pare", "basta", "espera", "espere", "silencio", "cállate", "calla", "callate", "cancela",
@@ -30,6 +32,12 @@ def quoted(text: str, language: str | None) -> str:
     return _QUOTES.get(language or "en", _QUOTES["en"]).format(" ".join(text.split()))
 
 
-def only_stops(text: str) -> bool:
-    """True for words that end an answer and ask for no other: "Stop.", "Wait, please", "Para, para"."""
-    return all(word in _STOPPING for word in re.findall(r"\w+", text.casefold()))
+def after_stopping(text: str) -> str:
+    """What ``text`` asks beyond ending an answer: nothing for "Para, para", the rest of "Wait, who was it?"."""
+    if all(word in _STOPPING for word in _WORD.findall(text.casefold())):
+        return ""
+    opening = _OPENING.match(text)
+    if opening is None or not all(word in _STOPPING for word in _WORD.findall(opening.group().casefold())):
+        return text
+    rest = text[opening.end() :].strip()
+    return rest[:1].upper() + rest[1:]
