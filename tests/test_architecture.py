@@ -18,7 +18,18 @@ MAY_IMPORT = {
     "voice": {"config"},
     "assistant": {"config", "model", "rag", "voice"},
 }
-HEAVY = ("torch", "jax", "chromadb", "openvino", "transformers", "sentence_transformers")
+HEAVY = (
+    "torch",
+    "jax",
+    "chromadb",
+    "openvino",
+    "transformers",
+    "sentence_transformers",
+    "faster_whisper",
+    "ctranslate2",
+    "onnxruntime",
+    "av",
+)
 
 
 def rooms_imported(source: str, module: tuple[str, ...]) -> set[str]:
@@ -86,14 +97,16 @@ print(json.dumps({"modules": sorted(sys.modules), "sockets": sockets}))
 """
 
 
-@pytest.mark.parametrize("package", ["capibara.assistant", "capibara.rag", "capibara.model", "capibara.config"])
+@pytest.mark.parametrize(
+    "package", ["capibara.assistant", "capibara.rag", "capibara.model", "capibara.voice", "capibara.config"]
+)
 def test_importing_a_room_loads_nothing_heavy_and_opens_no_socket(package):
     loaded = run(WATCHED, package)
     assert [name for name in HEAVY if name in loaded["modules"]] == []
     assert loaded["sockets"] == []
 
 
-@pytest.mark.parametrize("room", ["config", "model", "rag"])
+@pytest.mark.parametrize("room", ["config", "model", "rag", "voice"])
 def test_a_room_can_be_used_alone(room):
     loaded = {name.split(".")[1] for name in run(WATCHED, f"capibara.{room}")["modules"] if "capibara." in name}
     assert loaded <= MAY_IMPORT[room] | {room}

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .errors import (
         AudioError,
         AudioFormatError,
+        LanguageUnknown,
         MicrophoneError,
         SpeechModelNotFound,
         StreamClosed,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "audio_files": ("AudioFile",),
     "errors": (
-        "AudioError", "AudioFormatError", "MicrophoneError", "SpeechModelNotFound", "StreamClosed",
-        "TranscriptionFailed", "VoiceError", "VoiceUnavailable",
+        "AudioError", "AudioFormatError", "LanguageUnknown", "MicrophoneError", "SpeechModelNotFound",
+        "StreamClosed", "TranscriptionFailed", "VoiceError", "VoiceUnavailable",
     ),
     "metrics": ("Distribution", "VoiceMetrics"),
     "microphone": ("Microphone",),
@@ -76,6 +77,7 @@ __all__ = [
     "Dropped",
     "EndOfTurn",
     "Final",
+    "LanguageUnknown",
     "ListeningSession",
     "LossySource",
     "Microphone",

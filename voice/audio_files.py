@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from jaxtyping import Float32
@@ -23,21 +23,22 @@ class AudioFile:
     """A WAV, FLAC, MP3, Ogg or other file; decoded as it is read, so that its length costs no memory.
 
     Blocks are floats [samples, channels] at the file's own rate. A header that lies about the length does no harm: the
-    audio ends where the file does. Damaged parts are skipped.
+    audio ends where the file does. Damaged parts are skipped. Where ``file`` is given, it is read as it arrives, and
+    ``path`` only names it.
 
     Raises:
         AudioError: no such file, no audio in it, or nothing that can be decoded; says which.
         VoiceUnavailable: PyAV is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, file: BinaryIO | None = None) -> None:
         try:
             import av.error
         except ImportError as error:
             raise VoiceUnavailable("reading audio files needs PyAV: pip install 'capibara[voice]'") from error
         self._av = av
         self._path = path
-        self._container = self._open(path)
+        self._container = self._open(path, file)
         try:
             self.audio_format, self.seconds = self._describe()
         except AudioError:
@@ -67,11 +68,11 @@ class AudioFile:
     def close(self) -> None:
         self._container.close()
 
-    def _open(self, path: Path) -> InputContainer:
+    def _open(self, path: Path, file: BinaryIO | None) -> InputContainer:
         if path.is_dir():
             raise AudioError(f"{path} is a folder; give an audio file")
         try:
-            return self._av.open(str(path), mode="r", metadata_errors="ignore")
+            return self._av.open(file or str(path), mode="r", metadata_errors="ignore")
         except FileNotFoundError:
             raise AudioError(f"{path} does not exist") from None
         except PermissionError:

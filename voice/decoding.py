@@ -96,12 +96,15 @@ class DecodingThread:
         self._thread.join()
 
     def _run(self) -> None:
+        served: list[Seat] = []
         try:
             while (seat := self._next()) is not None:
+                served = [seat]
                 self._serve(seat)
+                served = []
         finally:
             with self._changed:
-                self._closed, waiting = True, list(self._line)
+                self._closed, waiting = True, [*served, *self._line]
             for seat in waiting:
                 seat.broke(VoiceError("transcription stopped before this stream was done"))
 

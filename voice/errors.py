@@ -27,6 +27,10 @@ class SpeechModelNotFound(VoiceError):
     """The speech model's folder is missing or incomplete; names what was looked for and how to fetch it."""
 
 
+class LanguageUnknown(VoiceError):
+    """The speech model does not know the language that was asked for."""
+
+
 class TranscriptionFailed(VoiceError):
     """The speech model raised while it decoded; the cause is chained."""
 

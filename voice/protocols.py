@@ -34,6 +34,7 @@ class Transcriber(Protocol):
 
         Raises:
             TranscriptionFailed: the model raised.
+            LanguageUnknown: ``options.language`` is none of `languages`.
             VoiceError: the model cannot be loaded.
         """
         ...

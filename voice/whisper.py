@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from .errors import SpeechModelNotFound, TranscriptionFailed, VoiceUnavailable
+from .errors import LanguageUnknown, SpeechModelNotFound, TranscriptionFailed, VoiceUnavailable
 from .hallucination import believable, without_loops
 from .values import SAMPLE_RATE, DecodeOptions, Segment, Transcript, Word, samples
 
@@ -28,7 +28,7 @@ class WhisperTranscriber:
     """A Whisper model in CTranslate2's format, from a folder on this machine; loaded on `warm_up` or first use.
 
     Decoding is deterministic: no sampling, no text from one piece of audio carried to the next. A repetitive result is
-    decoded once more with repetition forbidden. A language that the model does not know is detected instead.
+    decoded once more with repetition forbidden.
 
     Args:
         folder: holds ``model.bin``, ``config.json``, ``tokenizer.json`` and a vocabulary.
@@ -43,6 +43,7 @@ class WhisperTranscriber:
         self._threads = threads
         self._beam = beam
         self._loaded: WhisperModel | None = None
+        self._languages: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     @property
@@ -56,11 +57,8 @@ class WhisperTranscriber:
         Raises:
             SpeechModelNotFound: the model cannot be loaded.
         """
-        model = self._model()
-        if not model.model.is_multilingual:
-            return ("en",)
-        number = model.hf_tokenizer.token_to_id
-        return tuple(code for code in model.supported_languages if number(f"<|{code}|>") is not None)
+        self._model()
+        return self._languages
 
     def warm_up(self) -> None:
         self._model()
@@ -71,6 +69,7 @@ class WhisperTranscriber:
         if len(audio) < _LEAST_AUDIO:
             return Transcript((), options.language or "")
         model = self._model()
+        self._check_language(options.language)
         try:
             transcript = self._decode(model, audio, options, forbid_repetition=False)
             if any(segment.compression_ratio > 2.4 for segment in transcript.segments):
@@ -79,12 +78,17 @@ class WhisperTranscriber:
             raise TranscriptionFailed(f"speech model {self.name}: {error}") from error
         return transcript
 
+    def _check_language(self, asked: str | None) -> None:
+        if asked is not None and asked not in self._languages:
+            known = f"; it knows {', '.join(self._languages)}" if len(self._languages) < 10 else ""
+            raise LanguageUnknown(f"speech model {self.name} does not know the language {asked!r}{known}")
+
     def _decode(
         self, model: WhisperModel, audio: Float32[np.ndarray, " S"], options: DecodeOptions, forbid_repetition: bool
     ) -> Transcript:
         found, info = model.transcribe(
             audio,
-            language=options.language if options.language in self.languages else None,
+            language=options.language,
             beam_size=self._beam if options.final else 1,
             temperature=0.0,
             condition_on_previous_text=False,
@@ -101,6 +105,7 @@ class WhisperTranscriber:
         with self._lock:
             if self._loaded is None:
                 self._loaded = self._load()
+                self._languages = _languages(self._loaded)
             return self._loaded
 
     def _load(self) -> WhisperModel:
@@ -117,6 +122,13 @@ class WhisperTranscriber:
             return WhisperModel(str(self._folder), compute_type=compute, cpu_threads=threads, local_files_only=True)
         except (RuntimeError, ValueError, OSError) as error:
             raise SpeechModelNotFound(f"speech model in {self._folder} cannot be loaded: {error}") from error
+
+
+def _languages(model: WhisperModel) -> tuple[str, ...]:
+    if not model.model.is_multilingual:
+        return ("en",)
+    number = model.hf_tokenizer.token_to_id
+    return tuple(code for code in model.supported_languages if number(f"<|{code}|>") is not None)
 
 
 def _segment(found: Any, length: int) -> Segment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -273,6 +274,22 @@ def test_what_was_heard_before_the_device_was_unplugged_is_told_before_the_error
         list(told_by(source))
     assert [event.text for event in only(Final, told)] == ["one two three"]
     assert source.closed
+
+
+def test_memory_stays_flat_over_a_long_conversation():
+    minute = stream(2.0, "one two three four", 3.0, "five six seven eight nine ten", 8.0, "one " * 30, 20.0)
+    streaming = opened(partial_seconds=2)
+    sizes, held = [], 0
+    tracemalloc.start()
+    for _ in range(10):
+        for at in range(0, len(minute), 8_000):
+            streaming.feed(minute[at : at + 8_000])
+            held = max(held, streaming.held)
+        sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held < 20 * 16_000
+    assert sizes[-1] - sizes[3] < 300_000
+    assert streaming.metrics.utterances == 30
 
 
 def test_metrics_say_what_it_cost():
