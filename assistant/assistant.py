@@ -117,8 +117,16 @@ class Assistant:
         """What was asked and answered before."""
         return self._conversations
 
-    def warm_up(self) -> None:
-        """Load what the first question needs now: the language model beside the indexes and the embedding model."""
+    def warm_up(self, *, speech: bool = False) -> None:
+        """Load what the first question needs now: the language model beside the indexes and the embedding model.
+
+        With ``speech``, the speech model too.
+
+        Raises:
+            VoiceError: the speech model is not there, or cannot be loaded.
+        """
+        if speech:
+            self._speech.transcriber(self.settings.voice).warm_up()
         loading = self._models.request(self.settings.model)
         self._library.warm_up()
         loading.result()

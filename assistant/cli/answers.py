@@ -20,22 +20,39 @@ _QUOTATION_MARKS = (("«", "»"), ("„", "“"), ("“", "”"))
 def show_stream(events: Iterator[AnswerEvent]) -> Answer:
     """Write the text of ``events`` as it arrives, then the citations; return the answer."""
     answer = None
-    text = WrappedText()
+    shown = ShownAnswer()
     for event in events:
         if isinstance(event, TextDelta):
-            text.write(event.text)
+            shown.add(event.text)
         elif isinstance(event, AnswerReady):
             answer = event.answer
     if answer is None:
         raise RuntimeError("the stream ended without an answer")
-    text.finish()
-    if answer.citations:
-        write_line()
-        show_citations(answer.citations, answer.text)
-    for part in answer.degraded:
-        note(f"capibara: answered without full strength: {part}")
-    sys.stdout.flush()
+    shown.finish(answer)
     return answer
+
+
+class ShownAnswer:
+    """An answer on its way to standard output."""
+
+    def __init__(self) -> None:
+        self._text = WrappedText()
+
+    def add(self, text: str) -> None:
+        """Show the next piece of its text."""
+        self._text.write(text)
+
+    def finish(self, answer: Answer | None) -> None:
+        """End the text, and show the citations; None: the answer was cut short."""
+        self._text.finish()
+        if answer is None:
+            return
+        if answer.citations:
+            write_line()
+            show_citations(answer.citations, answer.text)
+        for part in answer.degraded:
+            note(f"capibara: answered without full strength: {part}")
+        sys.stdout.flush()
 
 
 def show_citations(citations: Iterable[Citation], answer: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from . import ask, chat, documents, evaluate, ingest, models, search, settings, status
+from . import ask, chat, documents, evaluate, ingest, models, search, settings, status, talk, transcribe
 from .failures import INTERRUPTED, report
 from .output import write_line
 
@@ -43,6 +43,8 @@ app.command()(ingest.ingest)
 app.command()(ask.ask)
 app.command()(chat.chat)
 app.command()(search.search)
+app.command()(talk.talk)
+app.command()(transcribe.transcribe)
 app.add_typer(documents.app, name="documents")
 app.command()(status.status)
 app.add_typer(models.app, name="models")

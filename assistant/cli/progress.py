@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 class _Bar:
     """A rich progress bar that exists only on a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shown: bool = True) -> None:
         self._bar: Progress | None = None
+        self._shown = shown
 
     def _columns(self) -> list[ProgressColumn]:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if self._shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import Progress
 
-            self._bar = Progress(*self._columns(), console=Console(stderr=True), transient=True)
+            # Lines written meanwhile stand above the bar, unless they go elsewhere than to the terminal.
+            above = sys.stdout.isatty()
+            console = Console(stderr=True)
+            self._bar = Progress(*self._columns(), console=console, transient=True, redirect_stdout=above)
             self._bar.start()
             self._task = self._bar.add_task("", total=None)
         return self
@@ -36,8 +40,8 @@ class _Bar:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, what: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` is reached, at the moment with ``what``."""
+    def update(self, what: str, done: float, total: float | None) -> None:
+        """Show that ``done`` of ``total`` (None: unknown) is reached, at the moment with ``what``."""
         if self._bar is not None:
             if done < self._bar.tasks[0].completed:  # another stretch of work, with a speed of its own
                 self._bar.reset(self._task)
@@ -100,3 +104,29 @@ class CountProgress(_Bar):
             RateColumn(),
             TimeRemainingColumn(),
         ]
+
+
+class AudioBar(_Bar):
+    """Counts seconds of audio."""
+
+    def _columns(self) -> list[ProgressColumn]:
+        from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        class SpeedColumn(ProgressColumn):
+            """How much faster than real time it goes."""
+
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed:.1f} × real time" if task.speed else "")
+
+        return [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            TextColumn("{task.completed:.0f} s", markup=False),
+            SpeedColumn(),
+            TimeRemainingColumn(),
+        ]
+
+    def show(self, name: str, done: float, total: float | None) -> None:
+        """``done`` of ``total`` seconds are heard."""
+        self.update(name, done, None if total is None else max(done, total))

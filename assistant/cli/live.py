@@ -1,0 +1,31 @@
+"""A line that changes while it is shown."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+from .output import one_line, printable
+
+
+class LiveLine:
+    """On a terminal it is written over; in a pipe every state is a line of its own, marked with ``…``."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+
+    def show(self, text: str) -> None:
+        """Show ``text``, of which only the end where it is longer than the terminal is wide."""
+        shown = printable(one_line(text))
+        if not self._terminal:
+            sys.stdout.write(f"… {shown}\n")
+        else:
+            room = shutil.get_terminal_size().columns - 3
+            sys.stdout.write(f"\r\x1b[K… {shown if len(shown) <= room else shown[-room:]}")
+        sys.stdout.flush()
+
+    def clear(self) -> None:
+        """Take it away, where that can be done."""
+        if self._terminal:
+            sys.stdout.write("\r\x1b[K")
+            sys.stdout.flush()
