@@ -52,11 +52,13 @@ class ListeningSession:
         audio_format: AudioFormat,
         *,
         hotwords: tuple[str, ...] = (),
+        partials: bool = True,
         classifier: FrameClassifier | None = None,
     ) -> None:
         self.metrics = MetricsCollector()
         self._input = StreamInput(audio_format, classifier or FrameClassifier.of(settings), self.metrics)
         self._hotwords = hotwords or settings.hotwords
+        self._partials = partials
         self._partial_every = samples(settings.partial_seconds)
         self._longest_window = samples(settings.window_seconds)
         self._gate = Gate(GateRules.of(settings))
@@ -118,7 +120,8 @@ class ListeningSession:
             events += self._heed(change)
         if self._utterance is not None:
             self._utterance.frames.append(frame)
-            if self._gate.in_speech and frame.end - self._utterance.scheduled_until >= self._partial_every:
+            new = frame.end - self._utterance.scheduled_until
+            if self._partials and self._gate.in_speech and new >= self._partial_every:
                 events += self._enqueue(PendingDecode(self._utterance, frame.end, "partial", frame.end))
         return self._settle(events)
 
@@ -199,6 +202,8 @@ class ListeningSession:
             return [SpeechStarted(self._opened, self._turns.current, change.sample, change.start)]
         assert self._utterance is not None
         if isinstance(change, Paused):
+            if not self._partials:
+                return []
             return self._enqueue(PendingDecode(self._utterance, change.audio_end, "pause", change.sample))
         return self._close(self._utterance, change)
 

@@ -34,15 +34,19 @@ class SharedTranscription:
         live: bool = True,
         settings: VoiceSettings | None = None,
         hotwords: tuple[str, ...] = (),
+        partials: bool = True,
         classifier: FrameClassifier | None = None,
     ) -> TranscriptionStream:
         """A new stream, in the running event loop.
 
         ``live``: sound that is made while it is sent. Where the model cannot keep up, partials are left out and
         counted. Otherwise (a file) sending waits for the model, and nothing is left out. Finals never are.
+        Without ``partials`` each utterance is decoded once, when it is over.
         """
         settings = settings or self._settings
-        session = ListeningSession(settings, audio_format or AudioFormat(), hotwords=hotwords, classifier=classifier)
+        session = ListeningSession(
+            settings, audio_format or AudioFormat(), hotwords=hotwords, partials=partials, classifier=classifier
+        )
         return TranscriptionStream(session, self._thread, settings, live)
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ class StreamingTranscriber:
         settings: of the section ``[voice]``.
         audio_format: of the audio that will be fed.
         hotwords: names and terms to listen for, instead of those of the settings.
+        partials: False decodes each utterance once, when it is over: the least work, for recordings.
     """
 
     def __init__(
@@ -37,11 +38,16 @@ class StreamingTranscriber:
         *,
         audio_format: AudioFormat | None = None,
         hotwords: tuple[str, ...] = (),
+        partials: bool = True,
         classifier: FrameClassifier | None = None,
     ) -> None:
         self._transcriber = transcriber
         self._session = ListeningSession(
-            settings or VoiceSettings(), audio_format or AudioFormat(), hotwords=hotwords, classifier=classifier
+            settings or VoiceSettings(),
+            audio_format or AudioFormat(),
+            hotwords=hotwords,
+            partials=partials,
+            classifier=classifier,
         )
         self._busy_until = 0.0
         self._finished = False

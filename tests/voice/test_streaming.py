@@ -60,6 +60,16 @@ def test_speech_becomes_partials_finals_and_turns_in_order():
     assert kinds == [SpeechStarted, Final, EndOfTurn] * 2
 
 
+def test_without_partials_each_utterance_is_decoded_once():
+    transcriber = ToneTranscriber()
+    streaming = StreamingTranscriber(transcriber, partials=False, classifier=tone_classifier())
+    events = streaming.feed(TALK) + streaming.finish()
+    assert only(Partial, events) == []
+    assert [final.text for final in only(Final, events)] == [final.text for final in only(Final, events_of(TALK))]
+    assert len(transcriber.calls) == 2
+    assert streaming.metrics.seconds_decoded == pytest.approx(streaming.metrics.seconds_spoken)
+
+
 def test_words_are_where_they_were_said_in_the_stream():
     audio = stream(1.0, "one two three", 3.0, "four five", 1.0)
     words = [word for final in only(Final, events_of(audio)) for word in final.words]

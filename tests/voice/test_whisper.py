@@ -144,7 +144,7 @@ def test_words_carry_their_place_in_the_stream(clips, streams, whisper):
 
 
 def test_the_language_is_found_once_and_kept(two_questions, whisper):
-    streaming = StreamingTranscriber(whisper, VoiceSettings(partial_seconds=10))
+    streaming = StreamingTranscriber(whisper, partials=False)
     languages = {event.language for event in finals(events_of(streaming, two_questions.audio, 16_000))}
     assert languages == {"en"}
 
@@ -229,7 +229,7 @@ def test_a_real_model_understands_recorded_speech(streams, language):
     ]
     errors = words = 0
     for clip in streams.read_clips(SPEECH, names):
-        streaming = StreamingTranscriber(transcriber, VoiceSettings(language=language, partial_seconds=10))
+        streaming = StreamingTranscriber(transcriber, VoiceSettings(language=language), partials=False)
         heard = " ".join(final.text for final in finals(events_of(streaming, clip.audio, 16_000)))
         wrong, expected = streams.word_errors(clip.text, heard)
         errors, words = errors + wrong, words + expected
