@@ -29,22 +29,27 @@ async def pulled(source: AudioSource, *, paced: bool = False) -> AsyncGenerator[
     blocks: asyncio.Queue[bytes | np.ndarray | Exception | None] = asyncio.Queue(_READ_AHEAD)
     left = threading.Event()
 
-    def give(item: bytes | np.ndarray | Exception | None) -> None:
-        asyncio.run_coroutine_threadsafe(blocks.put(item), loop).result()
+    def give(item: bytes | np.ndarray | Exception | None) -> bool:
+        """False: nobody wants it any more."""
+        putting = blocks.put(item)
+        try:
+            if not left.is_set():
+                asyncio.run_coroutine_threadsafe(putting, loop).result()
+                return True
+        except (CancelledError, RuntimeError):  # the loop has ended
+            pass
+        putting.close()
+        return False
 
     def read() -> None:
         try:
             for block in source.blocks():
-                if left.is_set():
+                if not give(block):
                     return
-                give(block)
-        except CancelledError:  # the loop has ended
-            return
         except Exception as error:  # noqa: BLE001 -- it is raised where the audio is awaited
-            if not left.is_set():
-                give(error)
-            return
-        give(None)
+            give(error)
+        else:
+            give(None)
 
     threading.Thread(target=read, name="capibara-audio", daemon=True).start()
     began, given = time.monotonic(), 0.0

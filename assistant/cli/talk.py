@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import sys
@@ -40,6 +39,8 @@ def talk(
     """
     if fast and audio is None:
         raise Failure("--fast needs --audio: a microphone has its own pace", exit_code=WRONG_USAGE, kind="UsageError")
+    import asyncio
+
     from ...voice.models import find_speech_model
     from .conversing import JsonView, TerminalView
 
@@ -109,6 +110,8 @@ def _voice(
 
 async def _show(conversation: SpokenConversation, view: View) -> bool:
     """Show the conversation to its end; True when Ctrl-C ended it."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     left = False

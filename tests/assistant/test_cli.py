@@ -21,6 +21,8 @@ COMMANDS = [
     ["ask"],
     ["chat"],
     ["search"],
+    ["talk"],
+    ["transcribe"],
     ["status"],
     ["eval"],
     ["documents"],
