@@ -17,7 +17,7 @@ from .errors import StreamClosed, VoiceError
 from .metrics import VoiceMetrics
 from .protocols import Transcriber
 from .session import ListeningSession
-from .values import AudioFormat, Partial, VoiceEvent, samples
+from .values import AudioFormat, Partial, VoiceEvent, samples, seconds
 
 
 class SharedTranscription:
@@ -57,7 +57,8 @@ class SharedTranscription:
 class TranscriptionStream:
     """One stream: `send` audio from one task, iterate over its events in another, until `finish` and the last event.
 
-    A stream that falls silent without being finished (no `send` for ``idle_timeout_seconds``) tells what it has heard.
+    A stream that falls silent without being finished (no `send` for ``idle_timeout_seconds`` more than the latest
+    piece lasts) tells what it has heard.
     """
 
     def __init__(self, session: ListeningSession, thread: DecodingThread, settings: VoiceSettings, live: bool) -> None:
@@ -87,11 +88,13 @@ class TranscriptionStream:
             if self._finished:
                 raise StreamClosed("audio came after the end of the stream; open a new stream")
             self._stop_idle_timer()
+            before = self._session.received
             await self._take(data)
             while self._live and self._session.held > self._most_held and not self._done:
                 await self._wait()
             self._raise_error()
-            self._idle_timer = self._loop.call_later(self._idle_after, self._fall_idle)
+            piece = seconds(self._session.received - before)  # the next may well take as long to come
+            self._idle_timer = self._loop.call_later(piece + self._idle_after, self._fall_idle, self._session.received)
 
     async def lost(self, count: int) -> None:
         """Count ``count`` samples of stream time that were lost before they could be sent."""
@@ -212,14 +215,14 @@ class TranscriptionStream:
         while not self._done:
             await self._wait()
 
-    def _fall_idle(self) -> None:
-        self._idle_task = self._loop.create_task(self._tell_idle())
+    def _fall_idle(self, received: int) -> None:
+        self._idle_task = self._loop.create_task(self._tell_idle(received))
 
-    async def _tell_idle(self) -> None:
+    async def _tell_idle(self, received: int) -> None:
+        """Close what is open, unless more has come since the stream held ``received`` samples."""
         async with self._sending:
-            if not self._finished and self._idle_timer is not None:
+            if not self._finished and self._session.received == received:
                 await self._close("idle")
-                self._idle_timer = None
 
     def _stop_idle_timer(self) -> None:
         if self._idle_timer is not None:
