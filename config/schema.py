@@ -149,7 +149,7 @@ class VoiceSettings(Section):
         description="what opens the gate; silero: webrtcvad confirmed by Silero; none: everything is transcribed",
     )
     aggressiveness: int = Field(default=1, ge=0, le=3, description="of webrtcvad; 3 takes the least for speech")
-    opening_threshold: Fraction = Field(default=0.5, description="Silero's probability of speech that opens the gate")
+    opening_threshold: Fraction = Field(default=0.4, description="Silero's probability of speech that opens the gate")
     closing_threshold: Fraction = Field(default=0.35, description="probability of speech below which a frame is silent")
     rms_floor_db: float = Field(
         default=-75.0, ge=-120.0, le=0.0, description="frames below this level are silence, in dB of full scale"
