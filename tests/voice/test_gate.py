@@ -17,7 +17,7 @@ RULES = GateRules.of(SETTINGS)
 
 def frames(pattern: str, start: int = 0) -> list[Frame]:
     """``#`` speech, ``+`` between the thresholds, ``.`` silence, ``q`` speech below the floor, ``n`` loud noise."""
-    known = {"#": (-20, 0.9), "+": (-30, 0.4), ".": (-60, 0.0), "q": (-90, 0.9), "n": (-10, 0.1)}
+    known = {"#": (-20, 0.9), "+": (-30, 0.37), ".": (-60, 0.0), "q": (-90, 0.9), "n": (-10, 0.1)}
     return [Frame(start + (i + 1) * FRAME, *known[c]) for i, c in enumerate(pattern)]
 
 
