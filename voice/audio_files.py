@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -38,6 +39,8 @@ class AudioFile:
             raise VoiceUnavailable("reading audio files needs PyAV: pip install 'capibara[voice]'") from error
         self._av = av
         self._path = path
+        self._guard = threading.Lock()
+        self._reading = self._closed = False
         self._container = self._open(path, file)
         try:
             self.audio_format, self.seconds = self._describe()
@@ -56,7 +59,7 @@ class AudioFile:
             AudioError: not a single block could be decoded though the file is not empty.
         """
         decoded = broken = 0
-        for frame in self._frames():
+        for frame in self._guarded_frames():
             if frame is None:
                 broken += 1
                 continue
@@ -66,7 +69,28 @@ class AudioFile:
             raise AudioError(f"{self._path.name}: damaged; nothing in it could be decoded")
 
     def close(self) -> None:
-        self._container.close()
+        """May be called while another thread reads: that ends with the block in work."""
+        with self._guard:
+            self._closed = True
+            if not self._reading:
+                self._container.close()
+
+    def _guarded_frames(self) -> Iterator[AudioFrame | None]:
+        """The frames until `close`; FFmpeg crashes where a file is closed while a frame is decoded."""
+        with self._guard:
+            if self._closed:
+                return
+            self._reading = True
+        try:
+            for frame in self._frames():
+                if self._closed:
+                    return
+                yield frame
+        finally:
+            with self._guard:
+                self._reading = False
+                if self._closed:
+                    self._container.close()
 
     def _open(self, path: Path, file: BinaryIO | None) -> InputContainer:
         if path.is_dir():

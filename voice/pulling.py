@@ -20,7 +20,7 @@ _READ_AHEAD = 8
 async def pulled(source: AudioSource, *, paced: bool = False) -> AsyncGenerator[bytes | np.ndarray]:
     """The audio of ``source`` in blocks of at most 50 ms; ``paced``: none before its time has come.
 
-    Leaving the loop closes the source.
+    Leaving the loop closes the source, while it may be reading on its thread.
 
     Raises:
         AudioError: the source cannot be read any further; all audio before that was given.
