@@ -106,9 +106,7 @@ def _kept(audio: np.ndarray, settings: VoiceSettings) -> tuple[list[tuple[int, i
     return list(zip(starts, ends, strict=True)), classifier.second_opinions
 
 
-def _transcription(
-    transcriber: WhisperTranscriber, stream: Stream, vad: str, language: str | None
-) -> dict[str, object]:
+def _transcription(transcriber: WhisperTranscriber, stream: Stream, vad: str, language: str) -> dict[str, object]:
     settings = VoiceSettings(vad=vad, language=language)  # pyright: ignore[reportArgumentType]
     streaming = StreamingTranscriber(transcriber, settings)
     events = [e for at in range(0, len(stream.audio), PIECE) for e in streaming.feed(stream.audio[at : at + PIECE])]
@@ -208,11 +206,10 @@ def _soak(transcriber: WhisperTranscriber, clips: list[Clip], options: argparse.
 def _clips(options: argparse.Namespace) -> list[Clip]:
     """The recordings to transcribe: the fixture's own for the fixture, else of the speech in ``--language``."""
     if options.model != FIXTURE / "model":
-        language = options.language or "en"
-        rows = [row for row in _manifest(options.speech) if _usable(row) and row["language"] == language]
+        rows = [row for row in _manifest(options.speech) if _usable(row) and row["language"] == options.language]
         return read_clips(options.speech, [row["path"] for row in rows])
     manifest = json.loads((FIXTURE / "recordings" / "manifest.json").read_text("utf-8"))
-    rows = [row for row in manifest["recordings"] if options.language in (None, row["language"])]
+    rows = [row for row in manifest["recordings"] if row["language"] == options.language]
     clips = []
     for row in rows:
         audio = read_audio(FIXTURE / "recordings" / row["file"])
@@ -249,7 +246,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["gate", "transcription", "sessions"], help="also: soak")
     parser.add_argument("--model", type=Path, default=FIXTURE / "model", help="folder of a Whisper model")
-    parser.add_argument("--language", help="code; none: detected")
+    parser.add_argument("--language", default="en", help="code of the language spoken")
     parser.add_argument("--speech", type=Path, default=SPEECH, help="folder with manifest.jsonl")
     parser.add_argument("--noise-db", type=float, default=20.0, help="white noise below the speech, in dB")
     parser.add_argument("--sessions", type=int, default=50)
