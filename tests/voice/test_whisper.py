@@ -149,11 +149,11 @@ def test_the_language_is_found_once_and_kept(two_questions, whisper):
     assert languages == {"en"}
 
 
-def test_the_gate_saves_two_fifths_of_the_decoding_of_a_stream_that_is_half_silent(two_questions, whisper):
-    decoded = {}
+def test_the_gate_saves_two_fifths_of_the_decoding_of_a_stream_that_is_half_silent(streams, clips, whisper):
+    conversation, decoded = streams.conversation(clips[:1], noise_db=20), {}
     for vad in ("none", "silero"):
         streaming = StreamingTranscriber(whisper, VoiceSettings(vad=vad, language="en", beam=1, partial_seconds=1.0))
-        events_of(streaming, two_questions.audio, 16_000)
+        events_of(streaming, conversation.audio, 16_000)
         decoded[vad] = streaming.metrics.seconds_decoded
     assert decoded["silero"] < 0.6 * decoded["none"]
 
