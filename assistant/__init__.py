@@ -9,20 +9,46 @@ if TYPE_CHECKING:
     from ..config.load import LoadedSettings
     from ..config.schema import Settings
     from .assistant import Assistant
+    from .converse import SpokenConversation
     from .errors import AssistantError
+    from .spoken import (
+        Answered,
+        AnswerFailed,
+        Asked,
+        ConversationEvent,
+        Interrupted,
+        Paused,
+        Resumed,
+        Speaking,
+        SpeechFailed,
+        Spoken,
+        SpokenEvent,
+    )
     from .values import Answer, AnswerEvent, AnswerReady, AnswerUsage, Citation, Retrieved, TextDelta
 
 __all__ = [
     "Answer",
     "AnswerEvent",
+    "AnswerFailed",
     "AnswerReady",
     "AnswerUsage",
+    "Answered",
+    "Asked",
     "Assistant",
     "AssistantError",
     "Citation",
+    "ConversationEvent",
+    "Interrupted",
     "LoadedSettings",
+    "Paused",
+    "Resumed",
     "Retrieved",
     "Settings",
+    "Speaking",
+    "SpeechFailed",
+    "Spoken",
+    "SpokenConversation",
+    "SpokenEvent",
     "TextDelta",
 ]
 
@@ -31,6 +57,18 @@ _MODULES = {
     "AssistantError": ".errors",
     "LoadedSettings": "..config.load",
     "Settings": "..config.schema",
+    "SpokenConversation": ".converse",
+    "Answered": ".spoken",
+    "AnswerFailed": ".spoken",
+    "Asked": ".spoken",
+    "ConversationEvent": ".spoken",
+    "Interrupted": ".spoken",
+    "Paused": ".spoken",
+    "Resumed": ".spoken",
+    "Speaking": ".spoken",
+    "SpeechFailed": ".spoken",
+    "Spoken": ".spoken",
+    "SpokenEvent": ".spoken",
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..config.schema import Settings
-from ..voice.protocols import AudioSource, Transcriber
+from ..voice.protocols import AudioSource, LossySource, Transcriber
 from ..voice.pulling import BLOCK_SECONDS, frames_in, parts, pulled
 from ..voice.shared import SharedTranscription, TranscriptionStream
 from ..voice.speaking import Speaker
@@ -57,6 +57,7 @@ class SpokenConversation:
         self._collection = collection
         self._paced = paced
         self._clock = 0.0
+        self._lost = 0
         self._listener: StreamingTranscriber | TranscriptionStream | None = None
         self._events: asyncio.Queue[ConversationEvent | BaseException | None] = asyncio.Queue()
         self._turns = TurnTaking(
@@ -112,6 +113,7 @@ class SpokenConversation:
         heeding = asyncio.get_running_loop().create_task(self._heed_all(stream))
         try:
             async for block in self._blocks():
+                await self._count_lost(stream)
                 await stream.send(block)
                 self._turns.pass_time(self._samples_in(block))
         except asyncio.CancelledError:
@@ -121,6 +123,13 @@ class SpokenConversation:
             await stream.finish()
             await heeding
             await self._until_answered(live=True)
+
+    async def _count_lost(self, stream: TranscriptionStream) -> None:
+        """Tell of audio that the source dropped because it was not fetched in time."""
+        if isinstance(self._audio, LossySource) and self._audio.lost_samples > self._lost:
+            new = self._audio.lost_samples - self._lost
+            self._lost += new
+            await stream.lost(round(new * SAMPLE_RATE / self._format.sample_rate))
 
     async def _heed_all(self, stream: TranscriptionStream) -> None:
         async for event in stream:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .audio_files import AudioFile
+    from .barge_in import BargeIn
     from .errors import (
         AudioError,
         AudioFormatError,
@@ -18,14 +19,22 @@ if TYPE_CHECKING:
         VoiceError,
         VoiceUnavailable,
     )
+    from .espeak import Espeak
+    from .loudspeaker import Loudspeaker
     from .metrics import Distribution, VoiceMetrics
     from .microphone import Microphone
     from .models import find_speech_model, open_transcriber
+    from .piper import Piper
+    from .playback import ClockedSink, VirtualSink, WavSink
     from .protocols import AudioSink, AudioSource, LossySource, SpeechDetector, Synthesizer, Transcriber
     from .raw_audio import RawAudio
     from .session import ListeningSession
     from .shared import SharedTranscription, TranscriptionStream
+    from .speakable import Sentence, SpeakableSentences
+    from .speaking import Speaker
+    from .standard_input import open_pipe
     from .streaming import StreamingTranscriber, transcribe_source
+    from .synthesis import open_synthesizer
     from .values import (
         SAMPLE_RATE,
         AudioFormat,
@@ -61,6 +70,15 @@ _HOMES = {
         "SpeechStarted", "Transcript", "VoiceEvent", "Word",
     ),
     "whisper": ("WhisperTranscriber",),
+    "espeak": ("Espeak",),
+    "loudspeaker": ("Loudspeaker",),
+    "piper": ("Piper",),
+    "playback": ("ClockedSink", "VirtualSink", "WavSink",),
+    "speakable": ("Sentence", "SpeakableSentences",),
+    "speaking": ("Speaker",),
+    "standard_input": ("open_pipe",),
+    "synthesis": ("open_synthesizer",),
+    "barge_in": ("BargeIn",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -72,20 +90,28 @@ __all__ = [
     "AudioFormatError",
     "AudioSink",
     "AudioSource",
+    "BargeIn",
+    "ClockedSink",
     "DecodeOptions",
     "Distribution",
     "Dropped",
     "EndOfTurn",
+    "Espeak",
     "Final",
     "LanguageUnknown",
     "ListeningSession",
     "LossySource",
+    "Loudspeaker",
     "Microphone",
     "MicrophoneError",
     "Partial",
+    "Piper",
     "RawAudio",
     "Segment",
+    "Sentence",
     "SharedTranscription",
+    "SpeakableSentences",
+    "Speaker",
     "SpeechDetector",
     "SpeechModelNotFound",
     "SpeechStarted",
@@ -96,13 +122,17 @@ __all__ = [
     "Transcript",
     "TranscriptionFailed",
     "TranscriptionStream",
+    "VirtualSink",
     "VoiceError",
     "VoiceEvent",
     "VoiceMetrics",
     "VoiceUnavailable",
+    "WavSink",
     "WhisperTranscriber",
     "Word",
     "find_speech_model",
+    "open_pipe",
+    "open_synthesizer",
     "open_transcriber",
     "transcribe_source",
 ]

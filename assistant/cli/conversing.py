@@ -65,7 +65,7 @@ class TerminalView:
             self._end_answer(None)
             note(f"capibara: {event.reason}")
 
-    def end(self, _conversation: SpokenConversation) -> None:
+    def end(self, conversation: SpokenConversation) -> None:  # noqa: ARG002 -- its figures are for programs
         self._end_answer(None)
         self._live.clear()
 

@@ -59,8 +59,10 @@ def talk(
         )
         if audio is None:
             note(_LISTENING)
-        left = asyncio.run(_show(conversation, view))
-        view.end(conversation)
+        try:
+            left = asyncio.run(_show(conversation, view))
+        finally:
+            view.end(conversation)
     if left and audio is not None:
         raise typer.Exit(INTERRUPTED)
 

@@ -63,7 +63,7 @@ def transcribe(
     transcriber.warm_up()
     _require_language(transcriber, language)
     with Interruption() as interruption, AudioBar(shown=not follow) as bar:
-        work = _Work(transcriber, settings, raw, interruption.cancel, bar)
+        work = _Work(transcriber, settings, raw, follow, interruption.cancel, bar)
         documents = interruption.run(lambda: work.do(files, _printer(srt, vtt, follow, len(files), invocation.as_json)))
     if invocation.as_json:
         invocation.emit(documents[0] if len(files) == 1 and documents else {"files": documents})
@@ -89,10 +89,12 @@ class _Work:
         transcriber: Transcriber,
         settings: VoiceSettings,
         raw: AudioFormat,
+        partials: bool,
         cancel: threading.Event,
         bar: AudioBar,
     ) -> None:
         self._transcriber, self._settings, self._raw = transcriber, settings, raw
+        self._partials = partials
         self._cancel, self._bar = cancel, bar
 
     def do(self, files: Sequence[Path], printer: _Printer) -> list[dict[str, Any]]:
@@ -114,7 +116,9 @@ class _Work:
         error = None
         try:
             source = self._open(file)
-            stream = StreamingTranscriber(self._transcriber, self._settings, audio_format=source.audio_format)
+            stream = StreamingTranscriber(
+                self._transcriber, self._settings, audio_format=source.audio_format, partials=self._partials
+            )
             try:
                 printer.begin(name_on_line(str(file)))
                 watched = _Watched(source, self._cancel, lambda done: self._bar.show(file.name, done, _length(source)))
