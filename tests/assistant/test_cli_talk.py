@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import wave
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -219,6 +220,49 @@ def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(run, known, file, monke
     assert code == 130
     assert kinds.count("interrupted") == 1
     assert kinds[-1] == "end"
+
+
+class Unplugged:
+    """As sounddevice's RawInputStream: gives a recording, and is gone."""
+
+    def __init__(self, samplerate, blocksize, callback, finished_callback, **_options):
+        self._block, self._callback, self._finished = blocksize * 2, callback, finished_callback
+        self.active = False
+
+    def start(self):
+        self.active = True
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        sound, fine = audio(0.5, COST, 1.5).tobytes(), SimpleNamespace(input_overflow=False)
+        for start in range(0, len(sound), self._block):
+            self._callback(
+                sound[start : start + self._block], self._block // 2, None, SimpleNamespace(input_overflow=0)
+            )
+        self.active = False
+        self._finished()
+
+    def close(self):
+        self.active = False
+
+
+def test_an_unplugged_microphone_is_one_line_and_what_was_asked_is_answered_and_kept(run, known, monkeypatch, data):
+    portaudio = ModuleType("sounddevice")
+    portaudio.PortAudioError = type("PortAudioError", (Exception,), {})
+    portaudio.query_devices = lambda device, kind: {"default_samplerate": 16_000}
+    portaudio.RawInputStream = Unplugged
+    monkeypatch.setitem(sys.modules, "sounddevice", portaudio)
+    code, out, _ = run("--mute", "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert found[-1] == {
+        "error": {"type": "MicrophoneError", "message": "the microphone stopped; it may have been unplugged"}
+    }
+    end = found[-2]
+    with Assistant.open(data) as assistant:
+        [turn] = assistant.conversations.turns(end["conversation"])
+    assert turn.question == "How much does a night in Casa Garza cost?"
+    assert "1,850 pesos" in turn.answer
 
 
 @pytest.mark.skipif(not (MODEL / "model.bin").is_file(), reason="the speech model of the fixture is not there")
