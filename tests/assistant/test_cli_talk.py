@@ -236,9 +236,7 @@ class Unplugged:
     def _run(self):
         sound, fine = audio(0.5, COST, 1.5).tobytes(), SimpleNamespace(input_overflow=False)
         for start in range(0, len(sound), self._block):
-            self._callback(
-                sound[start : start + self._block], self._block // 2, None, SimpleNamespace(input_overflow=0)
-            )
+            self._callback(sound[start : start + self._block], self._block // 2, None, fine)
         self.active = False
         self._finished()
 
