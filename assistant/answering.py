@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from ..config.schema import Settings
@@ -23,6 +23,9 @@ from .phrase import checked_phrase
 from .prompts import Prompt, compose_prompt, phrase_prompt
 from .values import Answer, AnswerEvent, AnswerReady, AnswerUsage, Citation, Retrieved, TextDelta
 from .wording import not_found, quoted
+
+_CANCEL_SECONDS = 0.05
+"""How often a wait for the loading model looks whether it is to stop."""
 
 
 @dataclass(slots=True)
@@ -80,7 +83,7 @@ class Answerer:
         language = detect_language(question)
         draft = _Draft(question, language)
         if history and refers_back(question, language):
-            draft.question = condense(question, history, self._model(draft), language, cancel)
+            draft.question = condense(question, history, self._model(draft, cancel), language, cancel)
         draft.timings["condense"] = time.perf_counter() - began
         settings = self._settings
         result = self._library.search(draft.question, collection, settings.rag)
@@ -92,7 +95,7 @@ class Answerer:
             draft.abstained = True
             yield draft.say(not_found(language))
         elif settings.assistant.answer_style == "compose" and (
-            composition := self._composition(draft, result, history)
+            composition := self._composition(draft, result, history, cancel)
         ):
             yield from self._composed(draft, *composition, cancel)
         else:
@@ -102,7 +105,11 @@ class Answerer:
         draft.timings["total"] = time.perf_counter() - began
         yield AnswerReady(draft.finished())
 
-    def _model(self, draft: _Draft) -> LanguageModel | None:
+    def _model(self, draft: _Draft, cancel: threading.Event) -> LanguageModel | None:
+        """The model once it is loaded; None where there is none, or where ``cancel`` is set before."""
+        while not wait([self._loading], _CANCEL_SECONDS).done:
+            if cancel.is_set():
+                return None
         loaded = self._loading.result()
         if loaded.model is None:
             draft.degraded.append(f"no language model: {loaded.reason}")
@@ -124,7 +131,7 @@ class Answerer:
             blank = " " if marker > 1 else ""
             yield draft.say(f"{blank}{quoted(evidence.text, draft.language)} [{marker}]")
         draft.usage = AnswerUsage(passages_used=len({evidence.passage.chunk.id for evidence in chosen}))
-        if not cancel.is_set() and (model := self._model(draft)) is not None:
+        if not cancel.is_set() and (model := self._model(draft, cancel)) is not None:
             try:
                 yield from self._phrased(draft, model, chosen, cancel)
             except ModelError as error:
@@ -150,10 +157,10 @@ class Answerer:
             yield draft.say(f" {phrase} [1]")
 
     def _composition(
-        self, draft: _Draft, result: SearchResult, history: Sequence[Turn]
+        self, draft: _Draft, result: SearchResult, history: Sequence[Turn], cancel: threading.Event
     ) -> tuple[LanguageModel, Prompt] | None:
         """The model with its prompt; None, and why, where it has no model, no template or no room for a passage."""
-        model = self._model(draft)
+        model = self._model(draft, cancel)
         if model is None:
             return None
         drawn = result.passages[: self._settings.assistant.evidence_passages]

@@ -195,8 +195,9 @@ class Assistant:
     ) -> Generator[AnswerEvent]:
         """Answer ``question`` as it comes: `Retrieved`, `TextDelta` pieces, and last `AnswerReady`.
 
-        ``conversation`` is an id of `start_conversation`: earlier turns are taken into account and this one
-        is kept, unless ``keep`` is False. Setting ``cancel`` or closing the iterator stops the work.
+        ``conversation`` is an id of `start_conversation`: its collection is searched unless another is named,
+        earlier turns are taken into account, and this one is kept, unless ``keep`` is False. Setting ``cancel``
+        or closing the iterator stops the work.
 
         Raises:
             EmptyQuestion: ``question`` is blank.
@@ -211,7 +212,9 @@ class Assistant:
         model = self._models.request(settings.model)
         answerer = Answerer(self._library, model, settings)
         stop = cancel or threading.Event()
-        for event in answerer.stream(words, collection or settings.assistant.collection, history, stop):
+        if collection is None:
+            collection = self._conversations.collection(conversation) if conversation else settings.assistant.collection
+        for event in answerer.stream(words, collection, history, stop):
             if isinstance(event, AnswerReady) and conversation and keep:
                 event = self._kept(conversation, question, event.answer)
             yield event
@@ -284,17 +287,21 @@ class Assistant:
         """The documents of one collection, or of all."""
         return self._library.documents(collection)
 
-    def document(self, reference: str) -> Document:
-        """The document whose id, source, file name or title is ``reference``, or begins so.
+    def document(self, reference: str, *, whole: bool = False) -> Document:
+        """The document whose id, source, file name or title is ``reference``, or, unless ``whole``, begins so.
 
         Raises:
             DocumentNotFound: none fits, or several do; the message names them.
         """
-        return self._library.document(reference)
+        return self._library.document(reference, whole=whole)
 
     def remove(self, reference: str) -> Document:
-        """Forget a document (see `document` for the reference); what stands elsewhere too stays findable."""
-        document = self.document(reference)
+        """Forget the document with this id, source, file name or title; what stands elsewhere too stays findable.
+
+        Raises:
+            DocumentNotFound: none is called so, or several are; the message names them.
+        """
+        document = self.document(reference, whole=True)
         self._library.remove(document.id)
         return document
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
 import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,19 +65,31 @@ class ConversationStore:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self._path = path
+        with contextlib.ExitStack() as opened:
+            with self._explained():
+                self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            opened.callback(self._db.close)
+            with self._explained():
+                # A rollback journal: releases before 3.51.3 can corrupt a database when a write-ahead log restarts.
+                self._db.execute("PRAGMA journal_mode = DELETE")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._migrate(path)
+            opened.pop_all()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's errors into one line that tells a full or locked disk from a damaged file."""
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            # A rollback journal: releases before 3.51.3 can corrupt a database when a write-ahead log restarts.
-            self._db.execute("PRAGMA journal_mode = DELETE")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._path = path
-            self._migrate(path)
-        except AssistantError:
-            self._db.close()
-            raise
+            yield
+        except sqlite3.OperationalError as error:
+            message = f"{self._path}: the conversations cannot be read or written ({error}); look at the disk"
+            raise AssistantError(message) from error
         except sqlite3.DatabaseError as error:
-            raise AssistantError(f"{path}: conversations cannot be read ({error}); move the file away") from error
+            raise AssistantError(
+                f"{self._path}: the conversations are damaged ({error}); move the file away"
+            ) from error
 
     def _migrate(self, path: Path) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -87,7 +101,7 @@ class ConversationStore:
     def start(self, collection: str) -> str:
         """Begin a conversation over ``collection`` and return its id."""
         conversation = uuid.uuid4().hex
-        with self._lock:
+        with self._lock, self._explained():
             self._db.execute(
                 "INSERT INTO conversation VALUES (?, ?, ?)",
                 (conversation, collection, datetime.now(UTC).isoformat(timespec="seconds")),
@@ -103,7 +117,7 @@ class ConversationStore:
         """
         citations = _as_json(answer.citations)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        with self._lock:
+        with self._lock, self._explained():
             try:
                 [[number]] = self._db.execute(
                     "INSERT INTO turn SELECT ?, COALESCE(MAX(ordinal) + 1, 0), ?, ?, ?, ?, ?, ?"
@@ -112,8 +126,6 @@ class ConversationStore:
                 ).fetchall()
             except sqlite3.IntegrityError as error:
                 raise UnknownConversation(f"there is no conversation {conversation}") from error
-            except sqlite3.OperationalError as error:
-                raise AssistantError(f"{self._path}: the conversation is not kept ({error}); make room") from error
         return number
 
     def cut_short(self, conversation: str, number: int, heard: str, citations: tuple[Citation, ...]) -> None:
@@ -122,15 +134,23 @@ class ConversationStore:
         Raises:
             AssistantError: it cannot be written.
         """
-        with self._lock:
-            try:
-                self._db.execute(
-                    "UPDATE turn SET answer = ?, citations = ?, interrupted = 1"
-                    " WHERE conversation_id = ? AND ordinal = ?",
-                    (heard, _as_json(citations), conversation, number),
-                )
-            except sqlite3.OperationalError as error:
-                raise AssistantError(f"{self._path}: the conversation is not kept ({error}); make room") from error
+        with self._lock, self._explained():
+            self._db.execute(
+                "UPDATE turn SET answer = ?, citations = ?, interrupted = 1 WHERE conversation_id = ? AND ordinal = ?",
+                (heard, _as_json(citations), conversation, number),
+            )
+
+    def collection(self, conversation: str) -> str:
+        """The collection that a conversation was begun over.
+
+        Raises:
+            UnknownConversation: no conversation has this id.
+        """
+        with self._lock, self._explained():
+            row = self._db.execute("SELECT collection FROM conversation WHERE id = ?", (conversation,)).fetchone()
+        if row is None:
+            raise UnknownConversation(f"there is no conversation {conversation}")
+        return row[0]
 
     def turns(self, conversation: str, last: int | None = None) -> list[Turn]:
         """The turns of a conversation, oldest first; only the ``last`` ones if given.
@@ -138,7 +158,7 @@ class ConversationStore:
         Raises:
             UnknownConversation: no conversation has this id.
         """
-        with self._lock:
+        with self._lock, self._explained():
             known = self._db.execute("SELECT 1 FROM conversation WHERE id = ?", (conversation,)).fetchone()
             rows = self._db.execute(
                 "SELECT question, standalone_question, answer, citations, created_at, interrupted FROM turn"
@@ -154,13 +174,13 @@ class ConversationStore:
 
     def ids(self) -> list[str]:
         """The ids of all conversations, newest first."""
-        with self._lock:
+        with self._lock, self._explained():
             rows = self._db.execute("SELECT id FROM conversation ORDER BY created_at DESC, rowid DESC").fetchall()
         return [row[0] for row in rows]
 
     def remove(self, conversation: str) -> None:
         """Forget a conversation with all its turns; unknown ids are ignored."""
-        with self._lock:
+        with self._lock, self._explained():
             self._db.execute("DELETE FROM conversation WHERE id = ?", (conversation,))
 
     def close(self) -> None:

@@ -220,7 +220,12 @@ def _fetch(
             url = hf_hub_url(name, file.path, revision=commit, endpoint=api.endpoint)
             counted = cast(BinaryIO, _Counted(stream, advance))
             headers = {**build_hf_headers(token=api.token), "Accept-Encoding": "identity"}
-            http_get(url, counted, resume_size=have, headers=headers, expected_size=file.size)
+            try:
+                http_get(url, counted, resume_size=have, headers=headers, expected_size=file.size)
+            except OSError as error:
+                if error.errno is not None:  # the disk's, not the connection's
+                    raise
+                raise HubError(f"{name}: {file.path} broke off; pull it again, what has arrived is kept") from error
         return stream.tell() - have
 
 

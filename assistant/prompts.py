@@ -97,7 +97,7 @@ def _compose_messages(question: str, passages: Sequence[Passage], turns: Sequenc
 
 def _shown(passage: Passage) -> str:
     context = passage.chunk.context
-    return as_data(f"({context}) {passage.chunk.text}" if context else passage.chunk.text)
+    return f"({context}) {passage.chunk.text}" if context else passage.chunk.text
 
 
 def as_data(text: str) -> str:

@@ -14,7 +14,14 @@ from ..config.schema import Settings
 
 _LOG = logging.getLogger(__name__)
 
-RESTART_REQUIRED = ("data_dir", "rag.embedding_model", "rag.embedding_backend", "rag.sparse_index")
+RESTART_REQUIRED = (
+    "data_dir",
+    "model.threads",
+    "rag.embedding_model",
+    "rag.embedding_backend",
+    "rag.embedding_batch",
+    "rag.sparse_index",
+)
 """Settings that name what is opened once; a change is refused until the next start."""
 
 

@@ -70,13 +70,13 @@ class JaxLanguageModel:
         return self._tokenizer.decode(tokens)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The prompt of the checkpoint's chat template.
+        """The prompt of the checkpoint's chat template; markers spelled out in ``messages`` do not count as such.
 
         Raises:
             UnsupportedCheckpoint: the checkpoint has no template.
             ModelError: the template refuses these messages.
         """
-        return self._tokenizer.template.render(messages)
+        return self._tokenizer.render(messages)
 
     def stream(
         self, prompt: str | Sequence[Message], sampling: Sampling, cancel: threading.Event | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .chat_template import ChatTemplate
+from .protocol import Message
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,6 +29,12 @@ class TextTokenizer:
         """Tokens of ``text`` alone; markers spelled out in it become marker tokens."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
+    def render(self, messages: Sequence[Message]) -> str:
+        """The template's prompt for ``messages``; markers spelled out in them are taken apart, so that no message
+        can end itself and begin another."""
+        spelled = [token.content for token in self.backend.get_added_tokens_decoder().values() if token.special]
+        return self.template.render([_as_data(message, spelled) for message in messages])
+
     def encode_prompt(self, text: str) -> list[int]:
         """Tokens of plain text with the checkpoint's beginning marker, once."""
         plain = self.encode(text)
@@ -38,3 +45,11 @@ class TextTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of ``tokens`` without markers; bytes that are no UTF-8 become U+FFFD."""
         return self.backend.decode(list(tokens), skip_special_tokens=True)
+
+
+def _as_data(message: Message, markers: Sequence[str]) -> Message:
+    content = message["content"]
+    for marker in markers:
+        if len(marker) > 1:
+            content = content.replace(marker, f"{marker[0]} {marker[1:]}")
+    return {"role": message["role"], "content": content}

@@ -204,8 +204,9 @@ class Library:
     def documents(self, collection: str | None = None) -> list[Document]:
         return self._store.documents(collection)
 
-    def document(self, name: str) -> Document:
-        """The document with this id, source, file name, or beginning of one of them or of its title.
+    def document(self, name: str, *, whole: bool = False) -> Document:
+        """The document with this id, source, file name or title; else, unless ``whole``, the one for which ``name`` is
+        the beginning of one of them.
 
         Raises:
             DocumentNotFound: there is none, or the name fits several.
@@ -219,7 +220,7 @@ class Library:
             lambda d: d.id.startswith(name) or d.source.startswith(name) or Path(d.source).name.startswith(name),
             lambda d: d.title.casefold().startswith(name.casefold()),
         )
-        for fit in fits if name else ():
+        for fit in fits[: 2 if whole else None] if name else ():
             found = [document for document in documents if fit(document)]
             if len(found) == 1:
                 return found[0]

@@ -111,7 +111,14 @@ def _describe(name: str, folder: Path, modules: list[dict[str, str]]) -> Embeddi
     pooling = _pooling_mode(_read_json(kinds["Pooling"] / "config.json", name)) if "Pooling" in kinds else "other"
     prompted = folder / "config_sentence_transformers.json"
     prompt = _read_json(prompted, name).get("default_prompt_name") if prompted.is_file() else None
-    hidden = int(config.get("hidden_size", config.get("dim", 0)))
+    hidden = config.get("hidden_size") or config.get("d_model") or config.get("dim")
+    for entry in modules:  # in the order they run: the last one that changes the width decides
+        if str(entry.get("type", "")).endswith(".Dense"):
+            hidden = _read_json(folder / str(entry.get("path", "")) / "config.json", name).get("out_features")
+    if not hidden:
+        raise ModelNotFound(
+            f"embedding model {name!r}: {transformer / 'config.json'} does not say how wide its vectors are"
+        )
     tokenizer = transformer / "tokenizer_config.json"
     longest = _read_json(tokenizer, name).get("model_max_length") if tokenizer.is_file() else None
     positions = min(int(config.get("max_position_embeddings", 512)), int(longest or 1e9))
@@ -120,7 +127,7 @@ def _describe(name: str, folder: Path, modules: list[dict[str, str]]) -> Embeddi
         folder=folder,
         transformer=transformer,
         pooling=pooling,
-        dimension=hidden,
+        dimension=int(hidden),
         max_tokens=int(own.get("max_seq_length") or positions),
         padding=int(config.get("pad_token_id") or 0),
         plain=set(kinds) <= {"Transformer", "Pooling", "Normalize"}
@@ -188,8 +195,10 @@ def _hub_snapshot(name: str) -> Path | None:
 def _significant_files(model: EmbeddingModel) -> list[Path]:
     names = {"modules.json", "sentence_bert_config.json", "config.json", "tokenizer.json", *_TOKENIZERS}
     chosen = [path for path in model.folder.rglob("*") if path.is_file() and path.name in names]
-    shards = sorted(model.transformer.glob("*.safetensors")) or sorted(model.transformer.glob("*.bin"))
-    return [*dict.fromkeys([*chosen, *shards])]
+    weights: list[Path] = []
+    for module in {model.transformer, *(path.parent for path in model.folder.glob("*_*/config.json"))}:
+        weights += sorted(module.glob("*.safetensors")) or sorted(module.glob("*.bin"))
+    return [*dict.fromkeys([*chosen, *weights])]
 
 
 class _DigestCache:

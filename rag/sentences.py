@@ -18,8 +18,8 @@ from .sentence_words import INNER, MONTHS, OPENERS, TRAILING
 _CLOSERS = r"[\"'”’»›\)\]\}」』】）]*"
 _NOTES = r"(?:\[[^\[\]\s]{1,12}(?: [^\[\]\s]{1,12})?\])*"
 _STOP = re.compile(
-    rf"(?:[.!?…‽؟।॥]+{_CLOSERS}{_NOTES}(?=\s|$)"  # stops that a blank must follow
-    rf"|[.!?]+[\"”]?(?:\[\d{{1,3}}\])+(?=\s|$|[A-ZÀ-Þ])"  # a reference mark glued to the stop
+    rf"(?:(?<![.!?…‽؟।॥])[.!?…‽؟।॥]+{_CLOSERS}{_NOTES}(?=\s|$)"  # stops that a blank must follow
+    rf"|(?<![.!?])[.!?]+[\"”]?(?:\[\d{{1,3}}\])+(?=\s|$|[A-ZÀ-Þ])"  # a reference mark glued to the stop
     rf"|[。！？｡]+{_CLOSERS})"  # stops that need none
 )
 _PARAGRAPH_BREAK = re.compile(r"\n[^\S\n]*\n\s*|[\x0b\x0c\u2028\u2029]\s*")

@@ -10,8 +10,11 @@ from pathlib import Path
 PROGRAM = textwrap.dedent("""
     import socket, sys
 
+    tried = []
+
     def refuse(*arguments, **options):
-        raise AssertionError(f"a connection was tried: {arguments[1:]}")
+        tried.append(arguments[1:])
+        raise OSError("no connections here")
 
     for name in ("connect", "connect_ex", "sendto"):
         setattr(socket.socket, name, refuse)
@@ -23,6 +26,8 @@ PROGRAM = textwrap.dedent("""
         report = assistant.ingest(sys.argv[2])
         answer = assistant.ask("Where does the spare key hang?")
     assert report.count("added") == 1, report
+    assert not answer.degraded, answer.degraded
+    assert not tried, tried
     print(answer.text)
 """)
 
@@ -35,7 +40,6 @@ def test_ingest_and_ask_work_with_sockets_forbidden(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "behind the blue kayak" in done.stdout
-    assert "a connection was tried" not in done.stderr
 
 
 def test_a_program_with_modules_of_the_same_names_uses_the_library(tmp_path):

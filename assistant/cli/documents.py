@@ -75,7 +75,8 @@ def remove(
     """Forget documents. The files themselves stay where they are."""
     with invocation.open() as assistant:
         # All must be known before the first is forgotten.
-        documents = {document.id: document for document in map(assistant.document, references)}
+        found = [assistant.document(reference, whole=True) for reference in references]
+        documents = {document.id: document for document in found}
         for document_id in documents:
             assistant.remove(document_id)
     if invocation.as_json:

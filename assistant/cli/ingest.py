@@ -40,7 +40,7 @@ def ingest(
         if reindex:
             rag = assistant.settings.rag
             again = interruption.run(lambda: assistant.library.reindex(rag, **options))
-        if paths:
+        if paths and not (again and again.cancelled):
             report = interruption.run(lambda: assistant.ingest(paths, collection, prune=prune, **options))
     if invocation.as_json:
         reindexed = {} if again is None else {"reindexed": _document(again)}

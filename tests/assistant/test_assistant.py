@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import tomllib
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from capibara.assistant import AnswerReady, Assistant, Retrieved, TextDelta
+from capibara.assistant.answering import Answerer
 from capibara.assistant.errors import AssistantError, EmptyQuestion, UnknownConversation
 
 QUESTIONS = tomllib.loads((Path(__file__).resolve().parents[2] / "examples" / "questions.toml").read_text("utf-8"))
@@ -80,6 +82,25 @@ def test_a_follow_up_question_is_searched_with_what_it_refers_to(examples: Assis
         "How much does a night in Casa Garza cost?",
         "And is breakfast included there?",
     ]
+
+
+def test_a_conversation_is_answered_from_the_collection_it_was_begun_over(tmp_path, note):
+    with Assistant.open(tmp_path / "data") as assistant:
+        assistant.ingest(note, "letters")
+        conversation = assistant.start_conversation("letters")
+        assert assistant.ask("Where does the spare key hang?", conversation=conversation).citations
+        assert assistant.ask("Where does the spare key hang?", "default", conversation=conversation).abstained
+
+
+def test_cancelling_does_not_wait_for_a_model_that_is_loading(examples: Assistant):
+    cancel, never = threading.Event(), Future()
+    events = Answerer(examples.library, never, examples.settings).stream(MUSTER, "default", [], cancel)
+    assert isinstance(next(events), Retrieved)
+    threading.Timer(0.1, cancel.set).start()
+    *_, last = events
+    assert isinstance(last, AnswerReady)
+    assert last.answer.finish_reason == "cancelled"
+    assert last.answer.citations
 
 
 def test_an_unknown_conversation_is_refused(examples: Assistant):

@@ -344,6 +344,25 @@ def test_ctrl_c_during_ingest_keeps_the_store_whole(tmp_path):
     assert {document["source"] for document in documents} == acknowledged
 
 
+def test_ctrl_c_during_re_indexing_reads_no_more_and_says_what_is_stored(run, folder, tmp_path, monkeypatch):
+    from capibara.rag import Library
+
+    data, reindex = tmp_path / "data", Library.reindex
+    run("ingest", str(folder), data=data)
+
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert options["cancel"].wait(30)
+        return reindex(*arguments, **options)
+
+    monkeypatch.setattr(Library, "reindex", interrupted)
+    smaller = ("--set", "rag.chunk_tokens=64")
+    code, out, err = run("ingest", "--reindex", str(folder), "--json", *smaller, data=data)
+    assert code == 130
+    assert json.loads(out)["reindexed"]["cancelled"]
+    assert "run the command again for the rest" in err
+
+
 def test_ctrl_c_during_a_question_ends_with_130(data_dir):
     question = start("ask", "Who is the harbour master?", "--data-dir", str(data_dir))
     time.sleep(0.7)

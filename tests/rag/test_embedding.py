@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +15,8 @@ import pytest
 
 from capibara.config.schema import RagSettings
 from capibara.rag.embedding import Backend, TransformerEmbedder, open_embedder
-from capibara.rag.errors import BackendUnavailable
-from capibara.rag.models import find_embedding_model
+from capibara.rag.errors import BackendUnavailable, ModelNotFound
+from capibara.rag.models import find_embedding_model, fingerprint
 from capibara.rag.protocols import Embedder
 
 LONG = " ".join(["river boat and lake"] * 40)
@@ -116,8 +118,6 @@ def test_openvino_agrees_with_torch_on_the_default_model(
 
 @pytest.mark.parametrize("pooling", ["pooling_mode_cls_token", "pooling_mode_mean_tokens"])
 def test_the_folders_own_pooling_is_used(tiny_model: Path, tmp_path: Path, pooling: str) -> None:
-    import shutil
-
     shutil.copytree(tiny_model, tmp_path / "pooled")
     config = f'{{"word_embedding_dimension": 32, "{pooling}": true}}'
     (tmp_path / "pooled" / "1_Pooling" / "config.json").write_text(config, "utf-8")
@@ -144,12 +144,35 @@ def test_auto_falls_back_and_says_why(tiny_model: Path, caplog: pytest.LogCaptur
 
 
 def test_a_model_beyond_plain_pooling_is_left_to_torch(tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(tiny_model, tmp_path / "prompted")
     (tmp_path / "prompted" / "config_sentence_transformers.json").write_text('{"default_prompt_name": "query"}')
     with pytest.raises(BackendUnavailable, match="embedding_backend = 'torch'"):
         open_embedder(RagSettings(embedding_model=str(tmp_path / "prompted"), embedding_backend="openvino"))
+
+
+def test_a_dense_module_decides_how_wide_the_vectors_are(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "projected"
+    shutil.copytree(tiny_model, folder)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 9, "name": "9", "path": "9_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "9_Dense").mkdir()
+    (folder / "9_Dense" / "config.json").write_text('{"in_features": 32, "out_features": 5}')
+    (folder / "9_Dense" / "model.safetensors").write_bytes(b"one")
+    model = find_embedding_model(str(folder))
+    assert model.dimension == 5
+    before = fingerprint(model)
+    (folder / "9_Dense" / "model.safetensors").write_bytes(b"other")
+    assert fingerprint(model) != before
+
+
+def test_a_model_of_unknown_width_is_refused_by_name(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(tiny_model, folder)
+    config = next(path for path in folder.rglob("config.json") if "hidden_size" in path.read_text())
+    config.write_text(json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != "hidden_size"}))
+    with pytest.raises(ModelNotFound, match="how wide its vectors are"):
+        find_embedding_model(str(folder))
 
 
 def test_a_second_start_needs_no_torch(tiny_model: Path) -> None:

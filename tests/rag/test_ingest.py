@@ -281,6 +281,16 @@ def test_a_document_is_found_by_id_path_name_and_beginnings_of_them(library: Lib
             library.document(name)
 
 
+def test_a_beginning_is_not_enough_where_the_whole_name_is_asked_for(library: Library, folder: Path) -> None:
+    (folder / "report-2024.pdf.txt").write_text("The boat.")
+    library.ingest([folder])
+    wanted = library.document("report")
+    with pytest.raises(DocumentNotFound, match="no document is called"):
+        library.document("report", whole=True)
+    for name in (wanted.id, wanted.source, "report-2024.pdf.txt", wanted.title):
+        assert library.document(name, whole=True) == wanted
+
+
 def test_another_embedding_model_is_refused_until_everything_is_embedded_again(
     library: Library, folder: Path, settings: RagSettings, tmp_path: Path
 ) -> None:

@@ -77,6 +77,12 @@ def test_blank_text_has_no_sentence(text):
     assert sentence_spans(text) == []
 
 
+@pytest.mark.parametrize("stop", [".", "!", "?", "…"])
+def test_a_long_run_of_stops_is_read_once(stop):
+    text = f"Chapter one {stop * 30_000}12 next"
+    assert sentences(text) == [text]
+
+
 def test_paragraphs_headings_and_list_items_are_borders():
     text = "A heading\n\nSome text follows here\n- first item\n- second item\n1. third item"
     assert sentences(text) == ["A heading", "Some text follows here", "- first item", "- second item", "1. third item"]
