@@ -32,13 +32,13 @@ class AudioFile:
         VoiceUnavailable: PyAV is not installed.
     """
 
-    def __init__(self, path: Path, file: BinaryIO | None = None) -> None:
+    def __init__(self, path: Path | str, file: BinaryIO | None = None) -> None:
         try:
             import av.error
         except ImportError as error:
             raise VoiceUnavailable("reading audio files needs PyAV: pip install 'capibara[voice]'") from error
         self._av = av
-        self._path = path
+        self._path = path = Path(path).expanduser()
         self._guard = threading.Lock()
         self._reading = self._closed = False
         self._container = self._open(path, file)
@@ -93,7 +93,7 @@ class AudioFile:
                     self._container.close()
 
     def _open(self, path: Path, file: BinaryIO | None) -> InputContainer:
-        if path.is_dir():
+        if file is None and path.is_dir():
             raise AudioError(f"{path} is a folder; give an audio file")
         try:
             return self._av.open(file or str(path), mode="r", metadata_errors="ignore")
