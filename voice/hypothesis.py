@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .values import Word
 
@@ -100,6 +101,6 @@ def _in_order(words: Sequence[Word], not_before: int) -> tuple[Word, ...]:
     ordered = []
     for word in words:
         start = max(word.start, not_before)
-        ordered.append(Word(word.text, start, max(word.end, start), word.probability))
+        ordered.append(replace(word, start=start, end=max(word.end, start)))
         not_before = start
     return tuple(ordered)

@@ -65,6 +65,8 @@ class Word:
     start: int
     end: int
     probability: float = 1.0
+    spaced: bool = True
+    """A space comes before it; False in languages that write none between words."""
 
     def shifted(self, by: int) -> Word:
         return replace(self, start=self.start + by, end=self.end + by)
@@ -195,5 +197,5 @@ VoiceEvent = SpeechStarted | Partial | Final | EndOfTurn | Dropped
 
 
 def text_of(words: tuple[Word, ...]) -> str:
-    """The words with single spaces between them."""
-    return " ".join(word.text for word in words)
+    """The words as they are written, with single spaces where there are any."""
+    return "".join(" " * (word.spaced and index > 0) + word.text for index, word in enumerate(words))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _TOKENS_PER_SECOND = 14
 _LEAST_TOKENS = 24
 _MOST_TOKENS = 200  # with the longest prompt that faster-whisper makes of hotwords, just under Whisper's limit of 448
+_UNSPACED = {"zh", "ja", "th", "lo", "my", "yue"}
 _LONGEST = 30 * SAMPLE_RATE
 _LEAST_AUDIO = SAMPLE_RATE // 10
 
@@ -97,7 +99,8 @@ class WhisperTranscriber:
             no_repeat_ngram_size=3 if forbid_repetition else 0,
             max_new_tokens=min(_MOST_TOKENS, _LEAST_TOKENS + round(_TOKENS_PER_SECOND * len(audio) / SAMPLE_RATE)),
         )
-        segments = (_segment(segment, len(audio)) for segment in found)
+        spaced = info.language not in _UNSPACED
+        segments = (_segment(segment, len(audio), spaced) for segment in found)
         kept = tuple(segment for segment in segments if believable(segment))
         return Transcript(kept, info.language, float(info.language_probability))
 
@@ -131,13 +134,18 @@ def _languages(model: WhisperModel) -> tuple[str, ...]:
     return tuple(code for code in model.supported_languages if number(f"<|{code}|>") is not None)
 
 
-def _segment(found: Any, length: int) -> Segment:
-    words = []
+def _segment(found: Any, length: int, spaced: bool) -> Segment:
+    words: list[Word] = []
     for word in found.words or ():
         text = word.word.strip()
         start = min(max(0, samples(word.start)), length)
-        if text:
-            words.append(Word(text, start, min(max(start, samples(word.end)), length), float(word.probability)))
+        end = min(max(start, samples(word.end)), length)
+        if text and words and spaced and not word.word.startswith(" "):  # the "-200" of "TL-200"
+            before = words.pop()
+            probability = min(before.probability, float(word.probability))
+            words.append(replace(before, text=before.text + text, end=max(before.end, end), probability=probability))
+        elif text:
+            words.append(Word(text, start, end, float(word.probability), spaced))
     kept = without_loops(tuple(words))
     start = kept[0].start if kept else min(samples(found.start), length)
     return Segment(

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,6 +156,25 @@ def test_the_gate_saves_two_fifths_of_the_decoding_of_a_stream_that_is_half_sile
         events_of(streaming, conversation.audio, 16_000)
         decoded[vad] = streaming.metrics.seconds_decoded
     assert decoded["silero"] < 0.6 * decoded["none"]
+
+
+@pytest.mark.parametrize(
+    ("language", "found", "expected"),
+    [
+        ("en", [" The", " TL", "-200", " logger."], ["The", "TL-200", "logger."]),
+        ("en", ["The", " tide"], ["The", "tide"]),
+        ("zh", ["我", "们"], ["我", "们"]),
+    ],
+)
+def test_pieces_of_a_word_are_joined_in_languages_with_spaces(monkeypatch, whisper, clips, language, found, expected):
+    words = [SimpleNamespace(word=w, start=i / 2, end=i / 2 + 0.4, probability=0.9) for i, w in enumerate(found)]
+    scores = {"avg_logprob": -0.1, "no_speech_prob": 0.0, "compression_ratio": 1.0}
+    segment = SimpleNamespace(words=words, start=0.0, end=2.0, **scores)
+    information = SimpleNamespace(language=language, language_probability=1.0)
+    monkeypatch.setattr("faster_whisper.WhisperModel.transcribe", lambda *_, **__: ([segment], information))
+    transcript = whisper.transcribe(clips[0].audio, DecodeOptions("en"))
+    assert [word.text for word in transcript.words] == expected
+    assert transcript.text == "".join(found).strip()
 
 
 def test_more_hotwords_than_fit_are_cut(clips, whisper):
