@@ -200,6 +200,5 @@ def test_an_unknown_language_names_those_that_are_known(run, known, file):
 
 @pytest.mark.skipif(not (MODEL / "model.bin").is_file(), reason="the speech model of the fixture is not there")
 def test_the_fixture_transcribes_a_recording(run):
-    code, out, err = run(str(FOLDER / "en-which-firm-repairs-the-jetty.flac"), "--set", f"voice.model={MODEL}")
-    assert (code, err) == (0, "")
-    assert out == "Which firm repairs the jetty?\n"
+    code, out, err = run(str(FOLDER / "en-how-much-does-a-night-in.flac"), "--set", f"voice.model={MODEL}")
+    assert (code, out, err) == (0, f"{ASKED}\n", "")
