@@ -33,7 +33,8 @@ class Seat:
         self._live = live
         self._heard_at = time.monotonic()
         self._busy_until = 0.0
-        self._ending = False
+        self.ending = False
+        """The last events are still to come. Read with the lock held, after which they are there once this is False."""
 
     def heard(self) -> None:
         """The newest audio of the session was made just now."""
@@ -48,13 +49,13 @@ class Seat:
 
     def end_when_settled(self) -> None:
         """Tell the end of the turn as soon as no job is left. Call with the lock held."""
-        self._ending = True
+        self.ending = True
         self.after_job()
 
     def after_job(self) -> None:
         """What there is to tell once no job is left. Call with the lock held."""
-        if self._ending and self.session.settled:
-            self._ending = False
+        if self.ending and self.session.settled:
+            self.ending = False
             self.deliver(self.session.end(self._busy_until))
 
 

@@ -131,6 +131,7 @@ class TranscriptionStream:
         self._thread.leave(self._seat)
         with self._seat.lock:
             self._session.abandon()
+            self._seat.after_job()  # whoever waits for the end need not wait any more
         self._events.clear()
         self._news.set()
 
@@ -212,8 +213,10 @@ class TranscriptionStream:
 
         if await asyncio.to_thread(stop):
             self._thread.ask(self._seat, urgent=True)
-        while not self._done:
-            await self._wait()
+        self._progress.clear()
+        while not self._ended():
+            await self._progress.wait()
+            self._progress.clear()
 
     def _fall_idle(self, received: int) -> None:
         self._idle_task = self._loop.create_task(self._tell_idle(received))
@@ -233,6 +236,11 @@ class TranscriptionStream:
         self._progress.clear()
         if not self._done:
             await self._progress.wait()
+
+    def _ended(self) -> bool:
+        """The last events were delivered: that no job is left is known a moment before."""
+        with self._seat.lock:
+            return not self._seat.ending or self._error is not None
 
     @property
     def _done(self) -> bool:

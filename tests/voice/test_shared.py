@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from capibara.voice import (
     VoiceError,
     VoiceEvent,
 )
+from capibara.voice.decoding import Seat
 from capibara.voice.values import Dropped
 
 from .tones import ToneTranscriber, stream, tone_classifier
@@ -70,6 +72,26 @@ def alone(audio: np.ndarray = TALK) -> list[VoiceEvent]:
 
 def settled(events: list[VoiceEvent]) -> list[VoiceEvent]:
     return [event for event in events if isinstance(event, (Final, EndOfTurn))]
+
+
+def test_the_last_turn_is_told_although_the_thread_is_slow_to_tell_it(monkeypatch):
+    """The model's thread has done the last job a moment before it delivers what comes of it."""
+    told = Seat.after_job
+
+    def slowly(seat: Seat) -> None:
+        time.sleep(0.05)
+        told(seat)
+
+    monkeypatch.setattr(Seat, "after_job", slowly)
+
+    async def run():
+        service = shared()
+        try:
+            return await talk(service.open(classifier=tone_classifier()), audio=stream(0.6, "one two three", 0.1))
+        finally:
+            await asyncio.to_thread(service.close)
+
+    assert [event.text for event in asyncio.run(run()) if isinstance(event, EndOfTurn)] == ["one two three"]
 
 
 @pytest.mark.parametrize("piece", [160, 4_000, 100_000])
