@@ -25,9 +25,10 @@ install: .venv/installed
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Two files at a time: a file's fixtures, some of which load models, are made once for it.
+# Two files at a time: a file's fixtures, some of which load models, are made once for it. Threads that wait by spinning
+# would take the core from the other file.
 test: .venv/developer
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: .venv/developer
 	$(BIN)/ruff check .

@@ -2,8 +2,9 @@
 
 `python benchmarks/conversation.py`: each recording is played at its own pace into one `Assistant.converse`. A
 transcript is right at a word error rate of at most 10 %; an answer is right when it cites the document the question is
-about. Latencies are in seconds after the speech begins (first partial) or ends (end of turn): *unaware* in samples of
-the audio that had come, *aware* by the clock, which counts the model's time too. ``--fast`` plays without pace and
+about. The answers are not spoken, which would only take time. Latencies are in seconds after the speech begins (first
+partial) or ends (end of turn): *unaware* in samples of the audio that had come, *aware* by the clock, which counts the
+model's time too. ``--fast`` plays without pace and
 gives no aware figures. ``--json`` prints one object.
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from speech_streams import word_errors
 
 from capibara.assistant import AnswerReady, Asked, Assistant
-from capibara.voice import AudioFile, EndOfTurn, Partial, VirtualSink
+from capibara.voice import AudioFile, EndOfTurn, Partial
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURE = ROOT / "tests" / "voice" / "fixture"
@@ -70,7 +71,7 @@ def _options() -> argparse.Namespace:
 
 async def _asked(assistant: Assistant, folder: Path, row: dict, fast: bool) -> Row:
     """Play one recording and keep what came of it, and when."""
-    talk = assistant.converse(AudioFile(folder / row["file"]), VirtualSink(), live=not fast, paced=not fast)
+    talk = assistant.converse(AudioFile(folder / row["file"]), live=not fast, paced=not fast)
     came: list[tuple[float, object]] = []
     began = time.monotonic()
     async for event in talk:
