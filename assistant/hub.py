@@ -98,9 +98,9 @@ def pull(
     except HFValidationError as error:
         raise HubError(f"{name}: not a model of the hub; names look like owner/model ({error})") from error
     except GatedRepoError as error:
-        raise HubError(f"{name}: its owner must grant you access first; then set hub_token") from error
+        raise HubError(f"{name}: its owner must grant you access first; then set keys.hub") from error
     except RepositoryNotFoundError as error:
-        raise HubError(f"{name}: no such model on {api.endpoint}, or it is private (set hub_token)") from error
+        raise HubError(f"{name}: no such model on {api.endpoint}, or it is private (set keys.hub)") from error
     except OfflineModeIsEnabled as error:
         raise HubError(f"{name}: HF_HUB_OFFLINE forbids the hub; unset it to pull models") from error
     except HfHubHTTPError as error:

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from .keys import dotted
-from .load import LoadedSettings, key_paths, shown, value_at
+from .load import LoadedSettings, key_paths, value_at
 from .sources import Origin
+from .values import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,14 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from .schema import Section, Settings
+from .fields import Applies, Section, Takes
+from .schema import Settings
 
 NAME = "<name>"
 """Stands in a setting's path where the user chooses the name, as in ``rag.collections.<name>.alpha``."""
+
+_VARIANT = ("variants", NAME, "set")
+"""What follows in a path is that of a setting again: ``variants.short.set.assistant.max_words``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +30,18 @@ class Setting:
     annotation: Any
     default: Any
     description: str
-    file_or_name: bool
+    unit: str
+    applies: Applies
+    takes: Takes
 
     @property
     def key(self) -> str:
         return dotted(self.path)
+
+    @property
+    def live(self) -> bool:
+        """A change takes effect in the running process."""
+        return self.applies != "restart"
 
     @property
     def secret(self) -> bool:
@@ -66,17 +77,30 @@ def all_settings() -> tuple[Setting, ...]:
 
 
 def setting_at(path: Sequence[str]) -> Setting | None:
-    """The setting that ``path`` names, or None."""
+    """The setting that ``path`` names, or None; within a variant, the setting that differs."""
+    if (inner := within_variant(path)) is not None:
+        return setting_at(inner)
     return next((setting for setting in all_settings() if setting.names(path)), None)
 
 
 def is_section(path: Sequence[str]) -> bool:
     """True when ``path`` names a group of settings, such as ``rag`` or ``rag.collections``."""
+    if (inner := within_variant(path)) is not None:
+        return not inner or is_section(inner)
     return any(len(path) < len(setting.path) and _begins(setting.path, path) for setting in all_settings())
+
+
+def within_variant(path: Sequence[str]) -> tuple[str, ...] | None:
+    """What follows ``variants.<name>.set`` in ``path``; None: it does not begin so."""
+    inside = len(path) >= len(_VARIANT) and _begins(_VARIANT, path)
+    return tuple(path[len(_VARIANT) :]) if inside else None
 
 
 def nearest(path: Sequence[str]) -> str | None:
     """The known key or section most like ``path``, when one is close enough to be meant."""
+    if inner := within_variant(path):
+        found = nearest(inner)
+        return found and f"{dotted(path[: len(_VARIANT)])}.{found}"
     settings = all_settings()
     sections = {
         setting.path[:depth]
@@ -94,17 +118,30 @@ def _walk(section: type[Section], prefix: tuple[str, ...]) -> Iterator[Setting]:
         path = (*prefix, name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from _walk(field.annotation, path)
-        elif get_origin(field.annotation) is dict:
-            yield from _walk(get_args(field.annotation)[1], (*path, NAME))
-        else:
-            yield _setting(path, field)
+        elif (named := _named_section(field.annotation)) is not None:
+            yield from _walk(named, (*path, NAME))
+        elif get_origin(field.annotation) is not dict:  # the settings of a variant are those of the whole schema
+            yield _setting(path, field, section)
 
 
-def _setting(path: tuple[str, ...], field: FieldInfo) -> Setting:
+def _named_section(annotation: Any) -> type[Section] | None:
+    """The section that each of a table's names stands for: `RagSettings.collections` holds one for each collection."""
+    values = get_args(annotation)[1:] if get_origin(annotation) is dict else ()
+    return next((value for value in values if isinstance(value, type) and issubclass(value, Section)), None)
+
+
+def _setting(path: tuple[str, ...], field: FieldInfo, section: type[Section]) -> Setting:
     annotation = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    default = field.get_default(call_default_factory=True)
-    return Setting(path, annotation, default, field.description or "", bool(extra.get("file_or_name")))
+    extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return Setting(
+        path,
+        annotation,
+        field.get_default(call_default_factory=True),
+        field.description or "",
+        extra.get("x-unit", ""),
+        extra.get("x-applies", section.APPLIES),
+        extra.get("x-takes", "value"),
+    )
 
 
 def _types_in(annotation: Any) -> set[Any]:

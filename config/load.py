@@ -1,29 +1,62 @@
-"""Settings from all sources in one snapshot: defaults < TOML file < environment < code arguments and flags."""
+"""Settings from all sources in one snapshot: defaults < TOML files < environment < code arguments < set at runtime."""
 
 from __future__ import annotations
 
-import difflib
+import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from .errors import ConfigError, Problem
-from .keys import NAME, Setting, all_settings, dotted, setting_at
+from .files import FileReader
+from .keys import NAME, all_settings, dotted, setting_at, within_variant
 from .schema import Settings
-from .sources import Entry, Origin, read_arguments, read_environment, read_file, unknown_key
+from .sources import Entry, Origin, leaves, read_arguments, read_environment, unknown_key
+from .values import checked, value_problems
+
+Values = dict[tuple[str, ...], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All that settings are made of, as it was at one moment. ``entries``: a later one wins.
+
+    ``contents`` has the digest of every path that was looked at, those that are missing too.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    contents: Mapping[Path, str] = field(default_factory=dict)
+    file: Path | None = None
+
+    @property
+    def digest(self) -> str:
+        """Differs when a file, a variable or an argument differs."""
+        given = [f"{path}={digest}" for path, digest in sorted(self.contents.items())]
+        given += [f"{entry.origin}={entry.path}={entry.value!r}" for entry in self.entries]
+        return hashlib.sha256("\0".join(given).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """A snapshot with the place each value came from; ``origins`` has one entry per effective key."""
+    """A snapshot with the place each value came from; ``origins`` has one entry per effective key.
+
+    ``variants`` are the snapshots of the settings' variants, by name. ``file`` is None where no file was read.
+    """
 
     settings: Settings
     origins: Mapping[str, Origin]
     file: Path | None = None
+    variants: Mapping[str, Settings] = field(default_factory=dict)
+    sources: Sources = field(default_factory=Sources)
+
+    def place(self, key: str) -> str:
+        """Where ``key`` was set, as problems name it."""
+        return str(self.origins.get(key, Origin("default")))
 
 
 def load_settings(
@@ -41,31 +74,72 @@ def load_settings(
         ConfigError: unknown keys or bad values in any source, all reported together, even where a later
             source would have replaced them.
     """
-    problems: list[Problem] = []
-    entries = read_file(file, problems) if file is not None else []
-    entries += read_environment(environ, problems)
-    entries += read_arguments(overrides or {}, problems)
-    values: dict[tuple[str, ...], tuple[Any, Entry]] = {}
-    for entry in entries:
-        wrong = unknown_key(entry)
-        setting = setting_at(entry.path)
-        if wrong or setting is None:
-            problems += [wrong] if wrong else []
-            continue
-        try:
-            values[entry.path] = (_checked(entry, setting), entry)
-        except ValidationError as error:
-            problems += _value_problems(entry, setting, error)
-    if problems:
-        raise ConfigError(problems)
-    settings = Settings.model_validate(_nested({path: value for path, (value, _) in values.items()}))
-    return LoadedSettings(
-        settings, _origins(settings, {path: entry.origin for path, (_, entry) in values.items()}), file
+    return resolve(read_sources(file, environ=environ, overrides=overrides))
+
+
+def read_sources(
+    file: Path | None,
+    *,
+    required: bool = True,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, Any] | None = None,
+) -> Sources:
+    """Read every source, each once. What is wrong is told by `resolve`; a missing ``file`` may not be ``required``."""
+    reader = FileReader()
+    if file is not None:
+        reader.read(file, required=required)
+    found = file is not None and bool(reader.contents.get(file))
+    given = read_environment(environ, reader.problems) + read_arguments(overrides or {}, reader.problems)
+    entries = (*reader.entries, *reader.read_texts(given))
+    return Sources(entries, tuple(reader.problems), reader.contents, file if found else None)
+
+
+def runtime_entries(values: Mapping[str, Any]) -> Sources:
+    """Values set while the program runs, as sources of their own; see `with_runtime`."""
+    reader = FileReader()
+    entries = reader.read_texts(read_arguments(values, reader.problems, "runtime"))
+    return Sources(tuple(entries), tuple(reader.problems), reader.contents)
+
+
+def with_runtime(base: Sources, runtime: Sources) -> Sources:
+    """``base`` under what was set at runtime."""
+    return Sources(
+        base.entries + runtime.entries,
+        base.problems + runtime.problems,
+        {**base.contents, **runtime.contents},
+        base.file,
     )
 
 
+def resolve(sources: Sources) -> LoadedSettings:
+    """The snapshot that ``sources`` lead to.
+
+    Raises:
+        ConfigError: everything that is wrong with them.
+    """
+    problems = list(sources.problems)
+    values: Values = {}
+    given: dict[tuple[str, ...], Entry] = {}
+    for entry in sources.entries:
+        setting = setting_at(entry.path)
+        if setting is None:
+            problems += [wrong] if (wrong := unknown_key(entry)) else []
+            continue
+        try:
+            values[entry.path] = checked(entry, setting)
+            given[entry.path] = entry
+        except ValidationError as error:
+            problems += value_problems(entry, setting, error)
+    problems += _misplaced(given.values())
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    settings = Settings.model_validate(_nested(values))
+    origins = {path: entry.origin for path, entry in given.items()}
+    return LoadedSettings(settings, _origins(settings, origins), sources.file, _variants(settings, values), sources)
+
+
 def key_paths(settings: Settings) -> list[tuple[str, ...]]:
-    """Every effective key: the schema's, with the names of the collections that are configured."""
+    """Every effective key: the schema's, with the names that the user chose, and what each variant sets."""
     paths = []
     for setting in all_settings():
         if NAME not in setting.path:
@@ -74,6 +148,9 @@ def key_paths(settings: Settings) -> list[tuple[str, ...]]:
         depth = setting.path.index(NAME)
         for name in value_at(settings, setting.path[:depth]):
             paths.append((*setting.path[:depth], name, *setting.path[depth + 1 :]))
+    for name, variant in settings.variants.items():
+        prefix = ("variants", name, "set")
+        paths += [path for path, _ in leaves(variant.set, prefix)]
     return paths
 
 
@@ -85,63 +162,32 @@ def value_at(settings: Settings, path: tuple[str, ...]) -> Any:
     return value
 
 
-def shown(value: Any) -> str:
-    """``value`` as it would be written in TOML; a secret is masked, and nothing at all is ``none``."""
-    match value:
-        case None:
-            return "none"
-        case SecretStr():
-            return '"**********"'
-        case bool():
-            return str(value).lower()
-        case str() | Path():
-            return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-        case list() | tuple():
-            return "[" + ", ".join(map(shown, value)) + "]"
-        case Mapping():
-            return "a table"
-    return str(value)
+def _variants(settings: Settings, values: Values) -> dict[str, Settings]:
+    found = {}
+    for name in settings.variants:
+        own = {
+            inner: value for path, value in values.items() if path[1:2] == (name,) and (inner := within_variant(path))
+        }
+        found[name] = Settings.model_validate(_nested(values | own))
+    return found
 
 
-def _checked(entry: Entry, setting: Setting) -> Any:
-    """The entry's value in the setting's type; text is converted, everything else must have the right type."""
-    if setting.optional and entry.value in ("none", None):
-        return None
-    strict = setting.number_or_flag and not entry.is_text
-    value = TypeAdapter(setting.annotation).validate_python(entry.value, strict=strict)
-    if isinstance(value, Path):
-        value = value.expanduser()
-        return entry.folder / value if entry.folder else value
-    if setting.file_or_name and value.startswith(("./", "../", "~/")):
-        path = Path(value).expanduser()
-        return str(entry.folder / path if entry.folder else path)
-    return value
-
-
-def _value_problems(entry: Entry, setting: Setting, error: ValidationError) -> list[Problem]:
+def _misplaced(entries: Iterable[Entry]) -> list[Problem]:
+    """Settings of a variant that all variants share."""
     problems = []
-    for detail in error.errors(include_url=False):
-        element = tuple(part for part in detail["loc"] if isinstance(part, int))
-        name = dotted(entry.path) + "".join(f"[{index}]" for index in element)
-        if detail["type"] == "literal_error":
-            rule = _choice_rule(setting, entry.value)
-        else:
-            rule = detail["msg"].replace("Input should be", "must be").split(", unable to")[0]
-            rule = rule.removeprefix("Value error, ")
-            rule += "" if setting.secret else f", not {shown(detail['input'])}"
-        problems.append(Problem(entry.place(element), f"{name} {rule}"))
+    for entry in entries:
+        inner = within_variant(entry.path)
+        setting = setting_at(inner) if inner else None
+        if (
+            inner
+            and setting
+            and (setting.applies in ("restart", "at once") or inner[0] in ("variants", "keys", "limits"))
+        ):
+            problems.append(Problem(entry.place(), f"{dotted(inner)} is the same for all variants: set it outside"))
     return problems
 
 
-def _choice_rule(setting: Setting, given: Any) -> str:
-    choices = [str(choice) for choice in get_args(setting.annotation)]
-    close = difflib.get_close_matches(str(given), choices, n=1)
-    *others, last = map(shown, choices)
-    rule = f"must be {', '.join(others)} or {last}, not {shown(given)}"
-    return rule + (f"; did you mean {shown(close[0])}?" if close else "")
-
-
-def _nested(values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+def _nested(values: Values) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path, value in values.items():
         table = tree

@@ -9,21 +9,23 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 
 from .keys import Setting, all_settings
-from .load import shown
+from .values import shown
 
 
 def settings_table() -> str:
-    """One row per setting, in the schema's order: key, what it takes, default, meaning."""
-    rows = ["| setting | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    """One row per setting, in the schema's order: key, what it takes, default, when a change applies, meaning."""
+    rows = ["| setting | takes | default | applies | meaning |", "| --- | --- | --- | --- | --- |"]
     for setting in all_settings():
         takes = accepted(setting).replace("|", "\\|")
-        rows.append(f"| `{setting.key}` | {takes} | `{shown(setting.default)}` | {setting.description} |")
+        default = f"`{shown(setting.default)}`"
+        rows.append(f"| `{setting.key}` | {takes} | {default} | {setting.applies} | {setting.description} |")
     return "\n".join(rows) + "\n"
 
 
 def accepted(setting: Setting) -> str:
-    """The values a setting takes, in words: ``integer ≥ 1, or none``."""
-    return _words(setting.annotation) + (", or none" if setting.optional else "")
+    """The values a setting takes, in words: ``integer ≥ 1 tokens, or none``."""
+    words = [_words(setting.annotation), setting.unit, f"({setting.takes})" if setting.takes != "value" else ""]
+    return " ".join(filter(None, words)) + (", or none" if setting.optional else "")
 
 
 def _words(annotation: Any) -> str:

@@ -1,9 +1,8 @@
-"""Reads settings from a TOML file, the environment and code arguments, each value with the place it came from."""
+"""Settings as their sources give them, each value with the place it came from: the environment and code arguments."""
 
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,18 +11,19 @@ from typing import Any, Literal
 
 from .errors import Problem
 from .keys import NAME, all_settings, dotted, is_section, nearest, setting_at
-from .positions import KeyPath, key_lines
+from .migrations import moved_to
+from .positions import KeyPath
 
 PREFIX = "CAPIBARA_"
 RESERVED = ("CAPIBARA_DATA_DIR", "CAPIBARA_CACHE_DIR")
 """Variables that say where things are kept and are read before any setting; ``CAPIBARA_TEST_*`` is reserved too."""
 
-OriginKind = Literal["default", "file", "environment", "argument"]
+OriginKind = Literal["default", "preset", "file", "environment", "argument", "runtime"]
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value came from; ``where`` is ``file:line``, a variable's name or an argument's."""
+    """Where a value came from; ``where`` is ``file:line``, a variable's name, an argument's, or why it was set."""
 
     kind: OriginKind
     where: str = ""
@@ -50,39 +50,12 @@ class Entry:
     is_text: bool = False
     folder: Path | None = None
     element_places: Mapping[KeyPath, str] = field(default_factory=dict)
+    text_file: Path | None = None
+    """Where the value was read, if the source named a text file."""
 
     def place(self, element: Sequence[str | int] = ()) -> str:
         """Where the value stands, or one element of it where that is known."""
         return self.element_places.get(tuple(element), str(self.origin))
-
-
-def read_file(file: Path, problems: list[Problem]) -> list[Entry]:
-    """The entries of a TOML file; what is wrong with it goes to ``problems``."""
-    try:
-        document = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        problems.append(Problem(f"{file}:{line}", "not UTF-8 text; save the file as UTF-8"))
-        return []
-    except OSError as error:
-        problems.append(Problem(str(file), f"cannot be read: {error.strerror or error}"))
-        return []
-    try:
-        tree = tomllib.loads(document)
-    except tomllib.TOMLDecodeError as error:
-        problems.append(_syntax_problem(file, document, error))
-        return []
-    lines = key_lines(document)
-    entries = []
-    for path, value in _leaves(tree):
-        places = {
-            key[len(path) :]: f"{file}:{line}"
-            for key, line in lines.items()
-            if key[: len(path)] == path and key != path
-        }
-        origin = Origin("file", f"{file}:{lines[path]}")
-        entries.append(Entry(path, value, origin, folder=file.parent, element_places=places))
-    return entries
 
 
 def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> list[Entry]:
@@ -96,20 +69,22 @@ def read_environment(environ: Mapping[str, str], problems: list[Problem]) -> lis
     return entries
 
 
-def read_arguments(overrides: Mapping[str, Any], problems: list[Problem]) -> list[Entry]:
+def read_arguments(
+    overrides: Mapping[str, Any], problems: list[Problem], kind: Literal["argument", "runtime"] = "argument"
+) -> list[Entry]:
     """The entries of code arguments: dotted keys, nested mappings, or both; values may be `TextValue`."""
     entries = []
     for key, value in overrides.items():
         try:
             path = split_key(key)
         except ValueError as error:
-            problems.append(Problem(value.where if isinstance(value, TextValue) else f"argument {key}", str(error)))
+            problems.append(Problem(value.where if isinstance(value, TextValue) else f"{kind} {key}", str(error)))
             continue
         if isinstance(value, TextValue):
-            entries += _text_entries(path, value.text, Origin("argument", value.where), problems)
+            entries += _text_entries(path, value.text, Origin(kind, value.where), problems)
         else:
-            for leaf, given in _leaves(value, path):
-                entries.append(Entry(leaf, given, Origin("argument", f"argument {dotted(leaf)}")))
+            for leaf, given in leaves(value, path):
+                entries.append(Entry(leaf, given, Origin(kind, f"{kind} {dotted(leaf)}")))
     return entries
 
 
@@ -142,6 +117,8 @@ def unknown_key(entry: Entry) -> Problem | None:
     if setting_at(entry.path):
         return None
     name = dotted(entry.path)
+    if (moved := moved_to(name)) is not None:
+        return Problem(entry.place(), f"{name} is called {moved} now; `capibara config migrate FILE` rewrites a file")
     if is_section(entry.path):
         return Problem(entry.place(), f"{name} is a group of settings and needs a table, not a single value")
     meant = nearest(entry.path)
@@ -151,11 +128,11 @@ def unknown_key(entry: Entry) -> Problem | None:
     return Problem(entry.place(), f"unknown {kind} {name}" + (f"; did you mean {meant}?" if meant else ""))
 
 
-def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """The values of a nested mapping, as deep as the schema knows groups."""
     if isinstance(tree, Mapping) and (not path or is_section(path)):
         for name, value in tree.items():
-            yield from _leaves(value, (*path, str(name)))
+            yield from leaves(value, (*path, str(name)))
     else:
         yield path, tree
 
@@ -185,7 +162,7 @@ def _text_entries(path: tuple[str, ...], text: str, origin: Origin, problems: li
         example = 'a list such as ["one", "two"]' if setting else "a table such as {alpha = 0.5}"
         problems.append(Problem(origin.where, f"{dotted(path)} must be {example}, in TOML or JSON"))
         return
-    for leaf, given in _leaves(value, path):
+    for leaf, given in leaves(value, path):
         yield Entry(leaf, given, origin)
 
 
@@ -197,13 +174,3 @@ def _structured(text: str) -> Any:
     if document.keys() != {"value"} or not isinstance(document["value"], (list, dict)):
         raise ValueError(text)
     return document["value"]
-
-
-def _syntax_problem(file: Path, document: str, error: tomllib.TOMLDecodeError) -> Problem:
-    message = str(error)
-    position = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message)
-    if position is None:
-        return Problem(str(file), f"not valid TOML: {message}")
-    line = int(position[1]) if position[1] else document.count("\n") + 1
-    column = f" at column {position[2]}" if position[2] else " at the end"
-    return Problem(f"{file}:{line}", f"not valid TOML: {message[: position.start()]}{column}")

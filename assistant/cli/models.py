@@ -70,7 +70,7 @@ def _pull_from_hub(invocation: Invocation, name: str, include: list[str]) -> Non
     from ..models import full_name
 
     loaded, _ = invocation.settings()
-    token = loaded.settings.hub_token
+    token = loaded.settings.keys.hub
     with Interruption() as interruption, ByteProgress() as progress:
         try:
             model = pull(

@@ -172,7 +172,7 @@ def test_show_names_every_value_with_its_origin(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--verbose"]], ids=" ".join)
 def test_show_masks_secrets(run, options):
-    secrets = ["--set", "hub_token=hf_s3cret", "--set", 'rag.pdf_passwords=["s3cret"]']
+    secrets = ["--set", "keys.hub=hf_s3cret", "--set", 'rag.pdf_passwords=["s3cret"]']
     code, out, err = run("config", "show", *secrets, *options)
     assert code == 0
     assert "s3cret" not in out + err

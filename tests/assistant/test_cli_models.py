@@ -217,11 +217,11 @@ def test_a_second_ctrl_c_ends_at_once(command, hub):
 
 def test_the_configured_token_is_sent_and_never_shown(command, hub):
     hub.token = "hf_s3cret"
-    refused = command.run("pull", "tiny/model", "--set", "hub_token=hf_wr0ng", "--verbose")
+    refused = command.run("pull", "tiny/model", "--set", "keys.hub=hf_wr0ng", "--verbose")
     assert refused.returncode == 1
-    assert "private (set hub_token)" in refused.stderr
+    assert "private (set keys.hub)" in refused.stderr
     assert "hf_wr0ng" not in refused.stderr + refused.stdout
-    accepted = command.run("pull", "tiny/model", "--set", "hub_token=hf_s3cret")
+    accepted = command.run("pull", "tiny/model", "--set", "keys.hub=hf_s3cret")
     assert accepted.returncode == 0, accepted.stderr
 
 

@@ -27,7 +27,7 @@ def test_collections_that_are_configured_are_shown_with_their_name():
 
 
 def test_secrets_are_masked_in_values_and_text():
-    rows = effective(load_settings(None, environ={}, overrides={"hub_token": "s3", "rag.pdf_passwords": ["s3", "s3"]}))
+    rows = effective(load_settings(None, environ={}, overrides={"keys.hub": "s3", "rag.pdf_passwords": ["s3", "s3"]}))
     everything = json.dumps([(row.value, row.text) for row in rows])
     assert "s3" not in everything
     assert {row.key: row.value for row in rows}["rag.pdf_passwords"] == ["**********", "**********"]

@@ -73,7 +73,7 @@ def test_tables_are_merged_and_lists_replaced(toml):
         ("CAPIBARA_RAG", "{top_k = 7, fusion = 'rrf'}", lambda s: (s.rag.top_k, s.rag.fusion) == (7, "rrf")),
         ("CAPIBARA_RAG", '{"top_k": 7}', lambda s: s.rag.top_k == 7),
         ("CAPIBARA_RAG__COLLECTIONS__Mis_Notas__ALPHA", "1", lambda s: s.rag.collections["Mis_Notas"].alpha == 1),
-        ("CAPIBARA_HUB_TOKEN", "hf_x", lambda s: s.hub_token == SecretStr("hf_x")),
+        ("CAPIBARA_KEYS__HUB", "hf_x", lambda s: s.keys.hub == SecretStr("hf_x")),
         ("CAPIBARA_RAG__PDF_PASSWORDS", '["x"]', lambda s: s.rag.pdf_passwords == (SecretStr("x"),)),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_mistake_in_the_file_is_named_with_its_line(toml, text, expected):
     ("variable", "text", "expected"),
     [
         ("CAPIBARA_RAG__TOPK", "1", "unknown key rag.topk; did you mean CAPIBARA_RAG__TOP_K?"),
-        ("CAPIBARA_NONSENSE", "1", "unknown key nonsense"),
+        ("CAPIBARA_GIBBERISH", "1", "unknown key gibberish"),
         ("CAPIBARA_RAG__TOP_K", "five", 'rag.top_k must be a valid integer, not "five"'),
         ("CAPIBARA_RAG__TOP_K", "", 'rag.top_k must be a valid integer, not ""'),
         ("CAPIBARA_GENERATION__STOP", "END", 'generation.stop must be a list such as ["one", "two"], in TOML or JSON'),
@@ -191,7 +191,7 @@ def test_all_mistakes_of_all_sources_are_reported_together(toml):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("hub_token", ["s3cret"]), ("rag.pdf_passwords", ["ok", {"a": "s3cret"}]), ("rag.pdf_passwords", "s3cret")],
+    [("keys.hub", ["s3cret"]), ("rag.pdf_passwords", ["ok", {"a": "s3cret"}]), ("rag.pdf_passwords", "s3cret")],
 )
 def test_a_secret_never_stands_in_an_error(key, value):
     assert not any("s3cret" in line for line in problems(overrides={key: value}))

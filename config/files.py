@@ -1,0 +1,208 @@
+"""Reads a settings file with everything that belongs to it: what it extends, its ``config.d``, texts it refers to.
+
+Merge rules, lowest first: what ``extends`` names (in its order, each after what it extends itself), the file, then the
+files of ``config.d`` beside it in the order of their names. Tables are merged key by key; any other value, a list too,
+replaces the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import Problem
+from .keys import dotted, setting_at
+from .positions import key_lines
+from .presets import PRESETS, preset_file, preset_names
+from .schema import SCHEMA_VERSION
+from .sources import Entry, Origin, leaves
+
+LARGEST_FILE = 1 << 20
+FOLDER_NAME = "config.d"
+FILE_KEYS = ("extends", "schema_version")
+"""Keys that concern the file itself and are no settings."""
+_PATH_MARKS = ("./", "../", "~/", "/")
+
+
+@dataclass(slots=True)
+class FileReader:
+    """Collects entries and problems, the paths looked at (also those that are missing), and what they held."""
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    contents: dict[Path, str] = field(default_factory=dict)
+    """SHA-256 of each path's content, empty where there is none; a folder holds the names in it."""
+
+    def read(self, file: Path, *, required: bool) -> None:
+        """Read ``file`` with what it extends, then its ``config.d``."""
+        if required or file.exists() or file.is_symlink():
+            self._chain(file, Origin("file", str(file)), ())
+        else:
+            self.contents[file] = ""
+        self._folder(file.parent / FOLDER_NAME)
+        self.entries = [self._with_text(entry) for entry in self.entries]
+
+    def read_texts(self, entries: list[Entry]) -> list[Entry]:
+        """``entries`` of another source, with the texts they refer to."""
+        return [self._with_text(entry) for entry in entries]
+
+    def _chain(self, file: Path, named_at: Origin, below: tuple[Path, ...]) -> None:
+        """``below``: the files that led here, each extending the next."""
+        absolute = file.absolute()
+        if absolute in below:
+            circle = " extends ".join(path.name for path in (*below[below.index(absolute) :], absolute))
+            self.problems.append(Problem(str(named_at), f"extends runs in a circle: {circle}"))
+            return
+        document = self._document(file, named_at if below else None)
+        tree = self._tree(file, document) if document is not None else None
+        if document is None or tree is None:
+            return
+        lines = key_lines(document)
+        for base in self._bases(tree, file, lines):
+            where = f"{_shown(file)}:{lines[('extends',)]}"
+            if (found := _base_file(base, file)) is None:
+                self.problems.append(Problem(where, _no_preset(base)))
+            else:
+                self._chain(found, Origin("file", where), (*below, absolute))
+        self.entries += _entries(file, tree, lines)
+
+    def _folder(self, folder: Path) -> None:
+        try:
+            files = sorted(path for path in folder.iterdir() if _is_fragment(path))
+        except (FileNotFoundError, NotADirectoryError):
+            files = []
+        except OSError as error:
+            self.problems.append(Problem(str(folder), f"cannot be read: {error.strerror or error}"))
+            files = []
+        self.contents[folder] = "\n".join(path.name for path in files)
+        for file in files:
+            document = self._document(file, None)
+            tree = self._tree(file, document) if document is not None else None
+            if document is None or tree is None:
+                continue
+            lines = key_lines(document)
+            if "extends" in tree:
+                where = f"{file}:{lines[('extends',)]}"
+                self.problems.append(Problem(where, f"extends belongs into the main file, not into {FOLDER_NAME}"))
+            self.entries += _entries(file, tree, lines)
+
+    def _document(self, file: Path, named_at: Origin | None) -> str | None:
+        content = self._content(file, named_at)
+        if content is None:
+            return None
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            self.problems.append(Problem(f"{file}:{line}", "not UTF-8 text; save the file as UTF-8"))
+            return None
+
+    def _content(self, file: Path, named_at: Origin | None) -> bytes | None:
+        """The bytes of ``file``; a problem is told at ``named_at``, where another file names this one."""
+        self.contents[file] = ""
+        try:
+            with file.open("rb") as stream:
+                content = stream.read(LARGEST_FILE + 1)
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}"
+            self.problems.append(Problem(str(named_at or file), f"{file} {reason}" if named_at else reason))
+            return None
+        self.contents[file] = hashlib.sha256(content).hexdigest()
+        if len(content) > LARGEST_FILE:
+            self.problems.append(
+                Problem(str(file), f"larger than {LARGEST_FILE // 2**20} MiB; that is no settings file")
+            )
+            return None
+        return content
+
+    def _tree(self, file: Path, document: str) -> dict[str, Any] | None:
+        try:
+            tree = tomllib.loads(document)
+        except tomllib.TOMLDecodeError as error:
+            self.problems.append(_syntax_problem(file, document, error))
+            return None
+        version = tree.get("schema_version", SCHEMA_VERSION)
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            message = "schema_version must be a whole number from 1"
+        elif version > SCHEMA_VERSION:
+            message = f"written for settings of version {version}, this Capibara knows {SCHEMA_VERSION}: update it"
+        else:
+            return tree
+        self.problems.append(Problem(f"{file}:{key_lines(document)[('schema_version',)]}", message))
+        return None
+
+    def _bases(self, tree: dict[str, Any], file: Path, lines: dict) -> list[str]:
+        given = tree.get("extends", [])
+        bases = [given] if isinstance(given, str) else given
+        if isinstance(bases, list) and all(isinstance(base, str) and base for base in bases):
+            return bases
+        example = 'extends must be a name or a path, or a list of them, such as ["laptop", "./team.toml"]'
+        self.problems.append(Problem(f"{file}:{lines[('extends',)]}", example))
+        return []
+
+    def _with_text(self, entry: Entry) -> Entry:
+        """The entry with the content of the text file it names, if it names one."""
+        setting = setting_at(entry.path)
+        names = setting is not None and setting.takes == "text or file" and isinstance(entry.value, str)
+        if not names or not entry.value.startswith(_PATH_MARKS):
+            return entry
+        path = Path(entry.value).expanduser()
+        path = entry.folder / path if entry.folder else path
+        content = self._content(path, entry.origin)
+        if content is None:
+            return replace(entry, value="")
+        try:
+            text = content.decode("utf-8-sig").strip()
+        except UnicodeDecodeError:
+            self.problems.append(Problem(entry.place(), f"{dotted(entry.path)}: {path} is not UTF-8 text"))
+            return replace(entry, value="")
+        # What comes from a file is text to the last letter, also where it looks like a path itself.
+        return replace(entry, value=text, text_file=path)
+
+
+def _entries(file: Path, tree: dict[str, Any], lines: dict) -> list[Entry]:
+    preset = file.parent == PRESETS
+    shown, kind = _shown(file), "preset" if preset else "file"
+    entries = []
+    for path, value in leaves({key: value for key, value in tree.items() if key not in FILE_KEYS}):
+        places = {
+            key[len(path) :]: f"{shown}:{line}"
+            for key, line in lines.items()
+            if key[: len(path)] == path and key != path
+        }
+        origin = Origin(kind, f"{shown}:{lines[path]}")
+        entries.append(Entry(path, value, origin, folder=file.parent, element_places=places))
+    return entries
+
+
+def _shown(file: Path) -> str:
+    return f"preset {file.stem}" if file.parent == PRESETS else str(file)
+
+
+def _base_file(base: str, file: Path) -> Path | None:
+    """A preset's file for a bare name, else a path relative to ``file``; None: there is no such preset."""
+    if not base.startswith(_PATH_MARKS) and not base.endswith(".toml"):
+        return preset_file(base)
+    return file.parent / Path(base).expanduser()
+
+
+def _no_preset(name: str) -> str:
+    return f"there is no preset {name}; there are {', '.join(preset_names())}, or write a path such as ./{name}.toml"
+
+
+def _is_fragment(path: Path) -> bool:
+    return path.suffix == ".toml" and not path.name.startswith(".")
+
+
+def _syntax_problem(file: Path, document: str, error: tomllib.TOMLDecodeError) -> Problem:
+    message = str(error)
+    position = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message)
+    if position is None:
+        return Problem(str(file), f"not valid TOML: {message}")
+    line = int(position[1]) if position[1] else document.count("\n") + 1
+    column = f" at column {position[2]}" if position[2] else " at the end"
+    return Problem(f"{file}:{line}", f"not valid TOML: {message[: position.start()]}{column}")
