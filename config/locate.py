@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .load import LoadedSettings, load_settings
+from .load import LoadedSettings, Sources, read_sources, resolve
 from .paths import default_data_dir
 
 FILE_NAME = "capibara.toml"
@@ -29,6 +29,17 @@ def locate(path: Path | str | None = None) -> tuple[Path, Path | None]:
     return given, file if file.is_file() else None
 
 
+def read_located(
+    path: Path | str | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, Any] | None = None,
+) -> Sources:
+    """All sources of the settings for ``path`` (see `locate`); the file of a data folder need not be there."""
+    data_dir, file = locate(path)
+    return read_sources(file or data_dir / FILE_NAME, required=file is not None, environ=environ, overrides=overrides)
+
+
 def open_settings(
     path: Path | str | None = None,
     *,
@@ -44,7 +55,7 @@ def open_settings(
         ConfigError: as `load_settings`.
     """
     data_dir, file = locate(path)
-    loaded = load_settings(file, environ=environ, overrides=overrides)
+    loaded = resolve(read_located(path, environ=environ, overrides=overrides))
     origin = loaded.origins["data_dir"]
     folder_was_named = path is not None and file != Path(path).expanduser()
     chosen = loaded.settings.data_dir

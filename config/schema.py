@@ -109,6 +109,9 @@ class AssistantSettings(Section):
     history_turns: int = setting(3, "earlier turns that follow-up questions may refer to", ge=0, le=50)
     least_support: Fraction = setting(0.5, "similarity of question and best sentence below which nothing is answered")
     max_words: int = setting(60, "longest answer of quoted sentences", unit="words", ge=10, le=1000)
+    variants_by: Literal["conversation", "request"] = setting(
+        "conversation", "what is assigned to a variant as a whole; a question outside a conversation is its own"
+    )
     persona: str = setting("", "who the model is when it writes answers (`compose`)", takes="text or file")
 
 
@@ -138,10 +141,7 @@ class KeySettings(Section):
 class VariantSettings(Section):
     """Other settings for a share of the requests, to compare the two."""
 
-    share: Fraction = setting(0.0, "part of the requests, or conversations, that gets this variant")
-    by: Literal["request", "conversation"] = setting(
-        "conversation", "what is assigned as a whole; a request outside a conversation is its own"
-    )
+    share: Fraction = setting(0.0, "part of the conversations, or requests, that gets this variant")
     set: dict[str, Any] = setting({}, "the settings that differ, as a table")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     CheckpointError,
+    DeviceNotFound,
     EmptyPrompt,
     ModelError,
     ModelNotFound,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckpointError",
     "Delta",
+    "DeviceNotFound",
     "EmptyPrompt",
     "FinishReason",
     "Generation",

@@ -19,6 +19,10 @@ class UnsupportedCheckpoint(CheckpointError):
     """A sound checkpoint asks for something this room does not compute; the message names it."""
 
 
+class DeviceNotFound(ModelError):
+    """The device that the settings name is not there."""
+
+
 class PromptTooLong(ModelError):
     """The prompt leaves no room for a single token of answer."""
 

@@ -29,8 +29,7 @@ def open_model(settings: ModelSettings | None = None, *, cache: Path | None = No
         UnsupportedCheckpoint: it is of a kind that cannot be run, by name.
     """
     settings = settings or ModelSettings()
-    found = locate(settings.path)
-    checkpoint = _checkpoint(found)
+    checkpoint = open_checkpoint(settings)
     folder = cache_dir() if cache is None else cache
 
     def load() -> DecoderRunner:
@@ -41,7 +40,13 @@ def open_model(settings: ModelSettings | None = None, *, cache: Path | None = No
     return JaxLanguageModel(checkpoint, load, context_tokens=settings.context_tokens)
 
 
-def _checkpoint(found: Path) -> Checkpoint:
+def open_checkpoint(settings: ModelSettings) -> Checkpoint:
+    """The checkpoint that ``settings`` name; only its header is read.
+
+    Raises:
+        ModelNotFound, CheckpointError, UnsupportedCheckpoint: as `open_model`.
+    """
+    found = locate(settings.path)
     if found.is_dir():
         from .safetensors_checkpoint import SafetensorsCheckpoint
 

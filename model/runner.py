@@ -60,10 +60,13 @@ def cache_slots(tokens: int) -> int:
 class DecoderRunner:
     """One network, split once into structure and weights, with its compiled steps. Safe to use from several threads."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, device: jax.sharding.Sharding | None = None) -> None:
+        """``device`` is where the weights lie and the steps run; None: where JAX prefers."""
         self.config: DecoderConfig = decoder.config
         graph, weights = nnx.split(decoder)
-        self._weights, structure = jax.tree.flatten(weights)
+        leaves, structure = jax.tree.flatten(weights)
+        # Arrays that are bound to a device take the steps, and what these are given, with them.
+        self._weights = leaves if device is None else jax.device_put(leaves, device)
 
         def merged(leaves: list[Array]) -> Decoder:
             return nnx.merge(graph, jax.tree.unflatten(structure, leaves))

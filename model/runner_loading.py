@@ -16,18 +16,20 @@ def load_runner(checkpoint: Checkpoint, settings: ModelSettings, cache: Path) ->
 
     Raises:
         CheckpointError: a weight is missing or has the wrong shape.
+        DeviceNotFound: the device asked for is not there.
     """
-    from .device import prepare_device
+    from .device import find_device, prepare_device
 
     prepare_device(cache, settings.threads)
-    compute = compute_for(settings)
-    return DecoderRunner(build(checkpoint.config, packed_weights(checkpoint, compute, cache)))
+    device = find_device(settings.device)
+    weights = packed_weights(checkpoint, compute_for(settings), cache)
+    return DecoderRunner(build(checkpoint.config, weights), device)
 
 
 def compute_for(settings: ModelSettings) -> Compute:
     """8-bit arithmetic is the faster one on CPUs; elsewhere float32 is."""
-    import jax
+    from .device import find_device, platform_of
 
     if settings.compute != "auto":
         return settings.compute
-    return "int8" if jax.default_backend() == "cpu" else "float32"
+    return "int8" if platform_of(find_device(settings.device)) == "cpu" else "float32"

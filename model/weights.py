@@ -58,6 +58,12 @@ def build(config: DecoderConfig, packed: PackedWeights) -> Decoder:
     return Decoder(config, linear("embedding", fine=True), layers, norm("norm"), head)
 
 
+def matrix_shapes(config: DecoderConfig) -> Iterator[tuple[int, int]]:
+    """Rows and columns of each matrix of the network."""
+    for _, (_, shape) in _matrices(config):
+        yield shape
+
+
 def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[list[str], tuple[int, int]]]]:
     """Each matrix of the network with the checkpoint's tensors it is stacked from, and its shape."""
     D, F, vocabulary = config.width, config.hidden_width, config.vocabulary

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Self
 
 from ..config.schema import RagSettings
-from .embedding import open_embedder
 from .errors import DocumentNotFound, EmbeddingModelChanged, StoreError
 from .indexes import Indexes
 from .ingest import IngestRun
 from .lock import FolderLock
+from .parts import OpenModels, SearchParts
 from .progress import IngestProgress
-from .protocols import Embedder, Reranker
-from .reranking import open_reranker
+from .protocols import Embedder
 from .retriever import Retriever
 from .store import Store
 from .values import Chunk, Document, IngestReport, SearchResult
@@ -47,10 +46,10 @@ class Library:
         """Use `Library.open`."""
         self.folder = folder
         self._settings = settings
-        self._parts_lock = threading.RLock()
         self._write_lock = threading.RLock()
-        self._embedders: dict[tuple, Embedder] = {}
-        self._rerankers: dict[tuple, Reranker | None] = {}
+        self._models = OpenModels()
+        self._kept: SearchParts | None = None
+        """The models of the settings that the library was opened with stay open."""
         with ExitStack() as opened:
             opened.callback(FolderLock(folder).release)
             self._store = Store.open(folder)
@@ -102,7 +101,7 @@ class Library:
 
     def close(self) -> None:
         """Let go of the folder."""
-        with self._write_lock, self._parts_lock:
+        with self._write_lock:
             self._opened.close()
 
     @property
@@ -111,18 +110,24 @@ class Library:
 
     @property
     def embedder(self) -> Embedder:
-        return self._embedder_of(self._settings)
+        return self.parts().embedder
 
-    @property
-    def reranker(self) -> Reranker | None:
-        return self._reranker_of(self._settings)
+    def parts(self, settings: RagSettings | None = None) -> SearchParts:
+        """The models that searches with ``settings`` run; a model that two settings name is opened once.
 
-    def warm_up(self) -> None:
-        """Load what the first search needs."""
+        Raises:
+            ModelNotFound: a model's folder is missing or incomplete.
+        """
+        if settings is not None:
+            return self._models.parts(settings)
+        if self._kept is None:
+            self._kept = self._models.parts(self._settings)
+        return self._kept
+
+    def warm_up(self, parts: SearchParts | None = None) -> None:
+        """Load what the first search needs, with the models of the library's own settings or with ``parts``."""
         self._indexes.open()
-        self.embedder.warm_up()
-        if self.reranker is not None:
-            self.reranker.warm_up()
+        (parts or self.parts()).warm_up()
 
     def ingest(
         self,
@@ -156,7 +161,7 @@ class Library:
         """Cut and embed all stored documents again, from their stored text; an interrupted run is taken up."""
         settings = settings or self._settings
         with self._write_lock:
-            fingerprint = self._embedder_of(settings).fingerprint
+            fingerprint = self._models.embedder(settings).fingerprint
             if self._store.fingerprint != fingerprint or not self._store.outdated():
                 self._versions.begin_generation(fingerprint)
                 self._indexes.rebuild()
@@ -176,30 +181,34 @@ class Library:
         cancel: threading.Event | None,
         again: bool = False,
     ) -> IngestRun:
-        embedder = self._embedder_of(settings)
+        embedder = self._models.embedder(settings)
         if self._store.fingerprint is None:
             self._store.set_meta("embedding_fingerprint", embedder.fingerprint)
         self._require_same_model(embedder, finished=not again)
         return IngestRun(self._store, self._indexes, embedder, settings, collection, progress, cancel)
 
     def search(
-        self, query: str, collection: str = "default", settings: RagSettings | None = None, top_k: int | None = None
+        self,
+        query: str,
+        collection: str = "default",
+        settings: RagSettings | None = None,
+        top_k: int | None = None,
+        parts: SearchParts | None = None,
     ) -> SearchResult:
-        """The best passages of a collection for ``query``.
+        """The best passages of a collection for ``query``; ``parts`` are those of ``settings``, if they are at hand.
 
         Raises:
             EmbeddingModelChanged: the stored vectors come from another model than the one in the settings.
         """
         settings = settings or self._settings
-        return self.retriever(settings).search(query, collection, settings, top_k)
+        return self.retriever(settings, parts).search(query, collection, settings, top_k)
 
-    def retriever(self, settings: RagSettings | None = None) -> Retriever:
+    def retriever(self, settings: RagSettings | None = None, parts: SearchParts | None = None) -> Retriever:
         """The retriever over this folder, for one snapshot of settings."""
-        settings = settings or self._settings
-        embedder = self._embedder_of(settings)
-        self._require_same_model(embedder)
-        reranker = self._reranker_of(settings)
-        return Retriever(self._store, self._indexes.dense, self._indexes.sparse, embedder, reranker, settings)
+        parts = parts or self.parts(settings)
+        self._require_same_model(parts.embedder)
+        dense, sparse = self._indexes.dense, self._indexes.sparse
+        return Retriever(self._store, dense, sparse, parts.embedder, parts.reranker, settings or self._settings)
 
     def documents(self, collection: str | None = None) -> list[Document]:
         return self._store.documents(collection)
@@ -280,18 +289,3 @@ class Library:
             raise EmbeddingModelChanged(
                 f"re-indexing {self.folder} with {stored} was not finished: run `capibara ingest --reindex` to go on"
             )
-
-    def _embedder_of(self, settings: RagSettings) -> Embedder:
-        key = (settings.embedding_model, settings.embedding_backend, settings.embedding_batch)
-        with self._parts_lock:
-            if key not in self._embedders:
-                self._embedders[key] = open_embedder(settings)
-            return self._embedders[key]
-
-    def _reranker_of(self, settings: RagSettings) -> Reranker | None:
-        embedder = self._embedder_of(settings)
-        key = (settings.reranker, id(embedder))
-        with self._parts_lock:
-            if key not in self._rerankers:
-                self._rerankers[key] = open_reranker(settings, embedder)
-            return self._rerankers[key]
