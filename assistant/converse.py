@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +19,13 @@ from ..voice.streaming import StreamingTranscriber
 from ..voice.values import SAMPLE_RATE, AudioFormat, samples
 from .spoken import ConversationEvent
 from .turn_taking import TurnTaking
+from .voice_setup import VoiceSetup
 
 if TYPE_CHECKING:
     from ..voice.metrics import VoiceMetrics
     from .assistant import Assistant
 
+_LOG = logging.getLogger(__name__)
 _STEP = samples(BLOCK_SECONDS)
 Audio = AudioSource | AsyncIterable[bytes | np.ndarray]
 
@@ -33,6 +36,9 @@ class SpokenConversation:
     Every decision is made at a sample of the audio. Live audio comes at its own pace, and so does the answer.
     Otherwise the audio waits for transcripts, answers and speech, as if to make them took no time: what is understood
     and what is heard are then the same on every machine.
+
+    What ``latest`` gives is taken up between two blocks of audio: it is heard by with the next utterance, and spoken by
+    with the next answer. Those under way end as they began.
     """
 
     def __init__(
@@ -46,12 +52,20 @@ class SpokenConversation:
         collection: str | None = None,
         conversation: str | None = None,
         paced: bool = False,
+        latest: Callable[[], VoiceSetup] | None = None,
     ) -> None:
-        """``listening``: what gives live streams, or a model that is called step by step."""
+        """``listening``: what gives live streams, or a model that is called step by step.
+
+        ``latest`` is asked often and gives the same object until something has changed; its speech model and voice
+        stand in for those of ``listening`` and ``speaker``. None: they and the settings of this moment stay.
+        """
         self.conversation = conversation or assistant.start_conversation(collection)
         """Id of the conversation in the assistant's store."""
         self._assistant = assistant
-        self._settings: Settings = assistant.settings
+        self._latest = latest or _constantly(assistant.settings, listening, speaker)
+        self._setup = self._latest()
+        """The latest that was looked at."""
+        self._trouble = ""
         self._audio, self._format = audio, audio_format
         self._listening, self._speaker = listening, speaker
         self._collection = collection
@@ -61,7 +75,7 @@ class SpokenConversation:
         self._listener: StreamingTranscriber | TranscriptionStream | None = None
         self._events: asyncio.Queue[ConversationEvent | BaseException | None] = asyncio.Queue()
         self._turns = TurnTaking(
-            assistant, self._settings, speaker, collection, self.conversation, self._events.put_nowait
+            assistant, self._setup, speaker, collection, self.conversation, self._events.put_nowait
         )
 
     @property
@@ -105,14 +119,20 @@ class SpokenConversation:
         if isinstance(self._listening, SharedTranscription):
             await self._listen(self._listening)
         else:
-            await self._listen_stepwise(self._listening)
+            await self._listen_stepwise()
 
     async def _listen(self, shared: SharedTranscription) -> None:
-        stream = shared.open(self._format, settings=self._settings.voice, hotwords=self._hotwords())
-        self._listener = stream
+        setup = self._setup
+        stream = self._listener = shared.open(
+            self._format,
+            transcriber=setup.transcriber,
+            settings=setup.settings.voice,
+            hotwords=self._hotwords(setup.settings),
+        )
         heeding = asyncio.get_running_loop().create_task(self._heed_all(stream))
         try:
             async for block in self._blocks():
+                await self._take_up(stream)
                 await self._count_lost(stream)
                 await stream.send(block)
                 self._turns.pass_time(self._samples_in(block))
@@ -135,12 +155,17 @@ class SpokenConversation:
         async for event in stream:
             self._turns.heed(event)
 
-    async def _listen_stepwise(self, transcriber: Transcriber) -> None:
+    async def _listen_stepwise(self) -> None:
+        setup = self._setup
         stream = self._listener = StreamingTranscriber(
-            transcriber, self._settings.voice, audio_format=self._format, hotwords=self._hotwords()
+            setup.transcriber,
+            setup.settings.voice,
+            audio_format=self._format,
+            hotwords=self._hotwords(setup.settings),
         )
         try:
             async for block in self._blocks():
+                await self._take_up(stream)
                 await self._turns.until_ready(_STEP)
                 self._turns.pass_time(self._samples_in(block))
                 for event in await asyncio.to_thread(stream.feed, block):
@@ -149,6 +174,24 @@ class SpokenConversation:
             for event in await asyncio.to_thread(stream.finish):
                 self._turns.heed(event)
             await self._until_answered(live=False)
+
+    async def _take_up(self, stream: StreamingTranscriber | TranscriptionStream) -> None:
+        """Go over to the latest setup, if it is another; where that fails, the conversation goes on as it was."""
+        try:
+            setup = self._latest()
+            if setup is self._setup:
+                return
+            self._setup = setup
+            hotwords = await asyncio.to_thread(self._hotwords, setup.settings)
+            await asyncio.to_thread(
+                stream.adopt, setup.settings.voice, transcriber=setup.transcriber, hotwords=hotwords
+            )
+            self._turns.adopt(setup)
+            self._trouble = ""
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with new settings, nobody is cut off
+            if (trouble := f"{type(error).__name__}: {error}") != self._trouble:
+                _LOG.warning("the conversation goes on with the settings it has: %s", trouble)
+            self._trouble = trouble
 
     async def _blocks(self) -> AsyncGenerator[bytes | np.ndarray]:
         if isinstance(self._audio, AsyncIterable):
@@ -176,10 +219,21 @@ class SpokenConversation:
             self._turns.pass_time(_STEP)
         await self._turns.settle()
 
-    def _hotwords(self) -> tuple[str, ...]:
-        settings = self._settings.voice
-        if not settings.hotwords_from_titles:
-            return settings.hotwords
-        name = self._collection or self._settings.assistant.collection
+    def _hotwords(self, settings: Settings) -> tuple[str, ...]:
+        own = settings.voice.hotwords
+        if not settings.voice.hotwords_from_titles:
+            return own
+        name = self._collection or settings.assistant.collection
         titles = [document.title for document in self._assistant.documents(name)]
-        return (*settings.hotwords, *dict.fromkeys(titles))
+        return (*own, *dict.fromkeys(titles))
+
+
+def _constantly(
+    settings: Settings, listening: Transcriber | SharedTranscription, speaker: Speaker | None
+) -> Callable[[], VoiceSetup]:
+    """Always the same setup, of what the conversation was given."""
+    transcriber = listening.transcriber if isinstance(listening, SharedTranscription) else listening
+    if transcriber is None:
+        raise ValueError("the conversation has no speech model: neither `latest` nor `listening` names one")
+    setup = VoiceSetup(settings, transcriber, speaker.synthesizer if speaker is not None else None)
+    return lambda: setup

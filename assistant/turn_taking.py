@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from ..config.schema import Settings
 from ..model.errors import ModelError
 from ..rag.analysis import detect_language
 from ..rag.errors import RagError
@@ -29,6 +28,7 @@ from .spoken import (
     Spoken,
 )
 from .values import AnswerReady, Retrieved, TextDelta
+from .voice_setup import VoiceSetup
 from .wording import after_stopping
 
 if TYPE_CHECKING:
@@ -50,24 +50,26 @@ class TurnTaking:
     def __init__(
         self,
         assistant: Assistant,
-        settings: Settings,
+        setup: VoiceSetup,
         speaker: Speaker | None,
         collection: str | None,
         conversation: str,
         emit: Callable[[ConversationEvent | BaseException], None],
     ) -> None:
-        self._assistant, self._settings, self._speaker = assistant, settings, speaker
+        self._assistant, self._speaker = assistant, speaker
+        self._setup = self._next_setup = setup
+        """Of the latest answer, which keeps it, and of the next one."""
         self._collection, self._conversation = collection, conversation
         self._emit = emit
-        self._policy = BargeIn(settings.voice)
+        self._policy = BargeIn(setup.settings.voice)
         self._exchange: Exchange | None = None
         self._answer_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping = asyncio.Lock()
         self._now = 0
         self._finals: dict[int, str] = {}
-        self._meanwhile: set[int] = set()
-        """Utterances that began during an answer and go on."""
+        self._meanwhile: dict[int, bool] = {}
+        """Utterances that began during an answer and go on, and whether it may be interrupted."""
         self._dismissed: set[int] = set()
         """Those of them that nobody meant for the assistant."""
         self._unanswered: Exchange | None = None
@@ -79,12 +81,21 @@ class TurnTaking:
         """An answer is being written or spoken."""
         return self._exchange is not None and not self._exchange.over
 
+    @property
+    def _voice(self) -> Speaker | None:
+        """The speaker, where the latest answer is spoken."""
+        return self._speaker if self._setup.synthesizer is not None else None
+
+    def adopt(self, setup: VoiceSetup) -> None:
+        """The next answer goes by ``setup``: when it may be interrupted, and what speaks it."""
+        self._next_setup = setup
+
     def heed(self, event: VoiceEvent) -> None:
         """Something was heard."""
         self._emit(event)
         if isinstance(event, SpeechStarted):
             if self.answering:
-                self._meanwhile.add(event.utterance)
+                self._meanwhile[event.utterance] = self._setup.settings.voice.barge_in
                 if self._policy.heard_speech(event) == "pause":
                     self._pause()
         elif isinstance(event, Partial | Final):
@@ -108,12 +119,12 @@ class TurnTaking:
             return
         self._progress()
         heard = len(exchange.text)
-        if self._speaker is not None:
-            spoken = not self._speaker.failed
-            position = self._speaker.stop()
+        if self._voice is not None:
+            spoken = not self._voice.failed
+            position = self._voice.stop()
             heard = position if spoken else heard
         exchange.stop(heard)
-        soon = self._now - exchange.speech_end <= samples(self._settings.voice.endpoint_max_seconds)
+        soon = self._now - exchange.speech_end <= samples(self._setup.settings.voice.endpoint_max_seconds)
         self._unanswered = exchange if heard == 0 and soon else None
         self._policy.began()
         self._emit(Interrupted(exchange.turn, self._now, exchange.text[:heard].rstrip()))
@@ -122,11 +133,11 @@ class TurnTaking:
     async def until_ready(self, count: int) -> None:
         """Wait until the answer under way has speech for ``count`` samples, as if to make it took no time."""
         while (exchange := self._exchange) is not None and not exchange.over:
-            if self._speaker is None or self._speaker.failed:
+            if self._voice is None or self._voice.failed:
                 ready = exchange.written
             else:
-                owed = not exchange.written and not self._speaker.holds(count)
-                ready = not owed and await asyncio.to_thread(self._speaker.wait_until_ready, count, 1.0)
+                owed = not exchange.written and not self._voice.holds(count)
+                ready = not owed and await asyncio.to_thread(self._voice.wait_until_ready, count, 1.0)
             if ready:
                 return
             await asyncio.sleep(0.002)
@@ -145,13 +156,13 @@ class TurnTaking:
     # What is heard
 
     def _heed_words(self, event: Partial | Final) -> None:
-        spoken = self._speaker.around(_ECHO_BEFORE, _ECHO_BEHIND) if self._speaker is not None else ""
+        spoken = self._voice.around(_ECHO_BEFORE, _ECHO_BEHIND) if self._voice is not None else ""
         if isinstance(event, Final):
             self._finals[event.utterance] = event.text
             if event.utterance in self._meanwhile:
-                self._meanwhile.remove(event.utterance)
+                may_interrupt = self._meanwhile.pop(event.utterance)
                 own = own_words([word.text for word in event.words], spoken)
-                if not (own and self._settings.voice.barge_in):
+                if not (own and may_interrupt):
                     self._dismissed.add(event.utterance)
         if self.answering:
             decision = self._policy.heard_words(event, spoken)
@@ -175,7 +186,8 @@ class TurnTaking:
             # The speaker had only paused for breath, and nothing of the answer has been heard.
             question = f"{before.question} {question}"
         exchange = Exchange(event.turn, question, event.language, event.speech_end)
-        self._unanswered, self._exchange = None, exchange
+        self._unanswered, self._exchange, self._setup = None, exchange, self._next_setup
+        self._policy = BargeIn(self._setup.settings.voice)
         self._answer_task = self._start(self._answer(exchange, self._answer_task))
 
     # Answering
@@ -187,6 +199,7 @@ class TurnTaking:
             return
         self._policy.began()
         if self._speaker is not None:
+            self._speaker.adopt(self._setup.synthesizer, self._setup.settings.voice.speech_ahead_seconds)
             self._speaker.begin()
         self._emit(Asked(exchange.turn, exchange.question, exchange.language))
         try:
@@ -195,8 +208,8 @@ class TurnTaking:
             self._emit(AnswerFailed(exchange.turn, str(error)))
         finally:
             exchange.written = True
-            if self._speaker is not None and not exchange.over:
-                self._speaker.finish()
+            if self._voice is not None and not exchange.over:
+                self._voice.finish()
             self._progress()
 
     async def _write(self, exchange: Exchange) -> None:
@@ -219,37 +232,37 @@ class TurnTaking:
             self._say(sentences.finish(), exchange)
 
     def _say(self, sentences: list[Sentence], exchange: Exchange) -> None:
-        if self._speaker is None:
+        if self._voice is None:
             return
         for sentence in sentences:
             own = detect_language(sentence.text) if len(sentence.words) >= _LANGUAGE_WORDS else None
-            self._speaker.say(sentence, own or exchange.language or self._settings.voice.language or "en")
+            self._voice.say(sentence, own or exchange.language or self._setup.settings.voice.language or "en")
 
     def _progress(self) -> None:
         """Tell what of the answer was heard by now."""
         exchange = self._exchange
         if exchange is None or exchange.over:
             return
-        if self._speaker is not None:
-            if not exchange.sounding and self._speaker.sounding:
+        if self._voice is not None:
+            if not exchange.sounding and self._voice.sounding:
                 exchange.sounding = True
                 self._emit(Speaking(exchange.turn, self._now))
-            for sentence in self._speaker.take_heard():
+            for sentence in self._voice.take_heard():
                 self._emit(Spoken(exchange.turn, self._now, sentence.text))
-            if (reason := self._speaker.take_failure()) is not None:
+            if (reason := self._voice.take_failure()) is not None:
                 self._emit(SpeechFailed(reason))
-        if exchange.written and (self._speaker is None or self._speaker.done):
+        if exchange.written and (self._voice is None or self._voice.done):
             exchange.over = True
             self._emit(Answered(exchange.turn, self._now))
 
     def _pause(self) -> None:
-        if self._speaker is not None and self._exchange is not None:
-            self._speaker.pause()
+        if self._voice is not None and self._exchange is not None:
+            self._voice.pause()
             self._emit(Paused(self._exchange.turn, self._now))
 
     def _resume(self) -> None:
-        if self._speaker is not None and self._exchange is not None:
-            self._speaker.resume()
+        if self._voice is not None and self._exchange is not None:
+            self._voice.resume()
             self._emit(Resumed(self._exchange.turn, self._now))
 
     async def _keep(self, exchange: Exchange, ready: AnswerReady | None = None) -> None:

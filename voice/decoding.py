@@ -1,4 +1,4 @@
-"""One speech model for many streams: a thread that decodes for each in turn, finals before partials."""
+"""One thread that decodes for many streams, for each in turn, finals before partials; each job names its model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from .errors import TranscriptionFailed, VoiceError
 from .jobs import DecodeJob
-from .protocols import Transcriber
 from .session import ListeningSession
 from .values import Transcript, VoiceEvent, seconds
 
@@ -35,6 +34,12 @@ class Seat:
         self._busy_until = 0.0
         self.ending = False
         """The last events are still to come. Read with the lock held, after which they are there once this is False."""
+
+    @property
+    def waiting(self) -> bool:
+        """Something is still to be told."""
+        with self.lock:
+            return self.ending or not self.session.settled
 
     def heard(self) -> None:
         """The newest audio of the session was made just now."""
@@ -65,8 +70,7 @@ class DecodingThread:
     A seat that was served goes to the end of the line, so that no stream can hold up the others.
     """
 
-    def __init__(self, transcriber: Transcriber) -> None:
-        self._transcriber = transcriber
+    def __init__(self) -> None:
         self._line: dict[Seat, bool] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -103,11 +107,13 @@ class DecodingThread:
                 served = [seat]
                 self._serve(seat)
                 served = []
+                del seat  # while nothing is to be done, nothing of a stream is kept, nor its model
         finally:
             with self._changed:
                 self._closed, waiting = True, [*served, *self._line]
             for seat in waiting:
-                seat.broke(VoiceError("transcription stopped before this stream was done"))
+                if seat.waiting:  # not where what was asked for had just been done
+                    seat.broke(VoiceError("transcription stopped before this stream was done"))
 
     def _next(self) -> Seat | None:
         with self._changed:
@@ -126,7 +132,7 @@ class DecodingThread:
         begun = time.perf_counter()
         transcript: Transcript | None = None
         try:
-            transcript = self._transcriber.transcribe(job.audio, job.options)
+            transcript = job.transcriber.transcribe(job.audio, job.options)
         except TranscriptionFailed:
             pass
         except VoiceError as error:

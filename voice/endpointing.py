@@ -12,12 +12,38 @@ _WEIGHT = 0.35
 _MARGIN = 1.3
 
 
+@dataclass(frozen=True, slots=True)
+class _Delays:
+    """The settings in samples: the least and the greatest delay, and how long a transcript is waited for."""
+
+    least: int
+    greatest: int
+    wait: int
+    factor: float
+    adaptive: bool
+
+    @classmethod
+    def of(cls, settings: VoiceSettings) -> _Delays:
+        least = samples(settings.endpoint_seconds)
+        return cls(
+            least,
+            max(least, samples(settings.endpoint_max_seconds)),
+            max(least, samples(settings.transcript_wait_seconds)),
+            settings.unfinished_factor,
+            settings.endpoint_adaptive,
+        )
+
+    def clamp(self, delay: float) -> int:
+        return min(self.greatest, max(self.least, round(delay)))
+
+
 @dataclass(slots=True)
 class _Stretch:
     """One utterance as the policy sees it; ``text`` None: its transcript is not there yet."""
 
     utterance: int
     decided: int
+    delays: _Delays
     speech_end: int | None = None
     base: int = 0
     text: str | None = None
@@ -43,27 +69,29 @@ class Endpointer:
     """
 
     def __init__(self, settings: VoiceSettings) -> None:
-        self._least = samples(settings.endpoint_seconds)
-        self._greatest = max(self._least, samples(settings.endpoint_max_seconds))
-        self._factor = settings.unfinished_factor
-        self._adaptive = settings.endpoint_adaptive
-        self._wait = max(self._least, samples(settings.transcript_wait_seconds))
+        self._delays = _Delays.of(settings)
         self._learned = 0.0
         self._stretches: list[_Stretch] = []
         self._undecided = 0
         self._speech_end: int | None = None
 
+    def adopt(self, settings: VoiceSettings) -> None:
+        """Utterances that start from now on have the delays of ``settings``; what was learned is kept if it counts."""
+        self._delays = _Delays.of(settings)
+        if not self._delays.adaptive:
+            self._learned = 0.0
+
     def started(self, utterance: int, start: int, decided: int) -> None:
         """The gate opened for ``utterance`` at sample ``decided``, on speech from ``start`` on."""
         if self._speech_end is not None:
             self._learn(start - self._speech_end)
-        self._stretches.append(_Stretch(utterance, decided))
+        self._stretches.append(_Stretch(utterance, decided, self._delays))
 
     def stopped(self, utterance: int, speech_end: int) -> None:
         """The gate closed; speech ended at ``speech_end``."""
         stretch = self._stretch(utterance)
         stretch.speech_end = self._speech_end = speech_end
-        stretch.base = min(self._greatest, max(self._least, round(self._learned * _MARGIN)))
+        stretch.base = stretch.delays.clamp(self._learned * _MARGIN)
 
     def transcribed(self, utterance: int, text: str, language: str) -> None:
         """The final transcript of an utterance that had stopped; ignored when its turn ended without it."""
@@ -90,17 +118,15 @@ class Endpointer:
         self._undecided = len(self._stretches) - 1
         return self._end(now)
 
-    def delay(self, base: int, text: str, language: str) -> int:
-        """Samples of silence that end a turn whose last words are ``text``."""
-        return min(self._greatest, round(base * self._factor) if sounds_unfinished(text, language) else base)
-
     def _deadline(self, stretch: _Stretch, now: int) -> int | None:
         """Where the turn ends if nobody speaks after ``stretch``; None: not known yet."""
         if stretch.speech_end is None:
             return None
+        delays = stretch.delays
         if stretch.text is not None:
-            return stretch.speech_end + self.delay(stretch.base, stretch.text, stretch.language)
-        waited = stretch.speech_end + self._wait
+            unfinished = sounds_unfinished(stretch.text, stretch.language)
+            return stretch.speech_end + delays.clamp(stretch.base * (delays.factor if unfinished else 1))
+        waited = stretch.speech_end + delays.wait
         return waited if now >= waited else None
 
     def _end(self, sample: int) -> TurnEnd:
@@ -115,9 +141,9 @@ class Endpointer:
 
     def _learn(self, pause: int) -> None:
         """Short pauses are pauses for thought, also those that ended a turn too early; long ones part turns."""
-        if not self._adaptive or pause <= 0:
+        if not self._delays.adaptive or pause <= 0:
             return
-        if pause <= 2 * self._least:
+        if pause <= 2 * self._delays.least:
             self._learned += _WEIGHT * (pause - self._learned)
-        elif pause > self._greatest:
+        elif pause > self._delays.greatest:
             self._learned *= 1 - _WEIGHT / 4

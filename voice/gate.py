@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,7 +98,7 @@ class Gate:
 
     def __init__(self, rules: GateRules) -> None:
         self._rules = rules
-        self._recent: deque[Frame] = deque(maxlen=max(rules.recent_frames, _CUT_LOOKBACK))
+        self._recent = _latest_frames((), rules)
         self._clock = 0
         self._boundary = 0  # audio before this belongs to an earlier utterance
         self._start: int | None = None
@@ -115,7 +116,9 @@ class Gate:
 
     @property
     def needs_from(self) -> int:
-        """The first sample an utterance that opens later could want; meaningless while open."""
+        """The first sample an utterance that opens later could want, or the one that a cut has just opened wants."""
+        if self.is_open:
+            return self._boundary
         history = self._rules.pre_roll + (self._rules.recent_frames + 1) * FRAME
         return max(self._boundary, self._clock - history)
 
@@ -149,6 +152,18 @@ class Gate:
             self._speech_end = clock
         return [self._close(reason)]
 
+    def adopt(self, rules: GateRules, heard: Sequence[Frame] | None = None) -> None:
+        """Go by ``rules`` from the next frame on. To be called while closed, or right after a cut.
+
+        ``heard``: the frames since `needs_from`, where other detectors have heard them anew.
+        """
+        self._boundary = self.needs_from  # audio before this may be gone, whatever the new rules want
+        self._rules = rules
+        self._recent = _latest_frames(self._recent if heard is None else heard, rules)
+        if self.is_open and heard is not None:
+            spoken = [frame.end for frame in heard if self._is_speech(frame, rules.closing)]
+            self._speech_end = max([self._boundary, *spoken])
+
     def _is_speech(self, frame: Frame, threshold: float) -> bool:
         return self._rules.always or (frame.level_db >= self._rules.floor_db and frame.speech >= threshold)
 
@@ -178,3 +193,8 @@ class Gate:
         self._speech_end = max(self._speech_end, at)
         self._paused = False
         return [closed, Opened(at, at, self._clock)]
+
+
+def _latest_frames(frames: Iterable[Frame], rules: GateRules) -> deque[Frame]:
+    """``frames`` in as much memory as ``rules`` and the search for a place to cut take."""
+    return deque(frames, maxlen=max(rules.recent_frames, _CUT_LOOKBACK))

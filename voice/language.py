@@ -9,7 +9,7 @@ _LEAST_PROBABILITY = 0.5
 
 
 class LanguageLock:
-    """``language`` is None until one is settled, and never changes after that.
+    """``language`` is None until one is settled, and never changes after that; other settings bring another lock.
 
     Short clips mislead detection, so it takes two seconds of audio or a whole utterance.
     """

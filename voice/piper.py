@@ -20,6 +20,7 @@ from jaxtyping import Float32
 
 from .errors import VoiceError, VoiceUnavailable
 from .programs import pcm_blocks
+from .resample import resampled
 
 _FETCHING = ("pinyin",)
 """Kinds of phonemes for which the package would fetch models from the network."""
@@ -79,17 +80,7 @@ class Piper:
         if not said:
             return
         blocks = self._in_process(voice, said) if importlib.util.find_spec("piper") else self._as_program(voice, said)
-        yield from blocks if voice.sample_rate == self.sample_rate else self._resampled(blocks, voice.sample_rate)
-
-    def _resampled(
-        self, blocks: Iterator[Float32[np.ndarray, " S"]], sample_rate: int
-    ) -> Iterator[Float32[np.ndarray, " S"]]:
-        import soxr
-
-        stream = soxr.ResampleStream(sample_rate, self.sample_rate, 1, dtype="float32")
-        for block in blocks:
-            yield stream.resample_chunk(block)
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        yield from resampled(blocks, voice.sample_rate, self.sample_rate)
 
     def _voice_for(self, language: str) -> PiperVoiceFile:
         for voice in self._voices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,27 @@ def open_resampler(sample_rate: int) -> Resampler:
         VoiceUnavailable: soxr is not installed, and the rates differ.
     """
     return _Same() if sample_rate == SAMPLE_RATE else _Soxr(sample_rate)
+
+
+def resampled(
+    blocks: Iterator[Float32[np.ndarray, " S"]], sample_rate: int, wanted: int
+) -> Iterator[Float32[np.ndarray, " T"]]:
+    """``blocks`` at ``sample_rate`` as blocks at the rate ``wanted``.
+
+    Raises:
+        VoiceUnavailable: soxr is not installed, and the rates differ.
+    """
+    if sample_rate == wanted:
+        yield from blocks
+        return
+    try:
+        import soxr
+    except ImportError as error:
+        raise VoiceUnavailable("resampling needs soxr: pip install 'capibara[voice]'") from error
+    stream = soxr.ResampleStream(sample_rate, wanted, 1, dtype="float32")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 class _Same:

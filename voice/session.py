@@ -7,7 +7,6 @@ is not, a newer partial takes the place of an older one that has not been begun,
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Literal
 
 import numpy as np
@@ -15,26 +14,23 @@ import numpy as np
 from ..config.schema import VoiceSettings
 from .detection import FrameClassifier
 from .errors import StreamClosed
-from .gate import Closed, Gate, GateRules, Opened, Paused
-from .jobs import DecodeJob, PendingDecode
-from .language import LanguageLock
+from .gate import FRAME, Closed, Gate, GateRules, Opened, Paused
+from .jobs import DecodeJob, DecodeQueue, PendingDecode
 from .metrics import MetricsCollector
+from .protocols import Transcriber
 from .stream_input import StreamInput
+from .terms import Succession, Terms
 from .turns import Turns
 from .utterance import Utterance
 from .values import (
     AudioFormat,
-    DecodeOptions,
     Dropped,
     DropReason,
     EndOfTurn,
-    Final,
-    Partial,
     SpeechStarted,
     Transcript,
     VoiceEvent,
     Word,
-    samples,
     seconds,
     text_of,
 )
@@ -48,6 +44,7 @@ class ListeningSession:
 
     def __init__(
         self,
+        transcriber: Transcriber,
         settings: VoiceSettings,
         audio_format: AudioFormat,
         *,
@@ -56,19 +53,16 @@ class ListeningSession:
         classifier: FrameClassifier | None = None,
     ) -> None:
         self.metrics = MetricsCollector()
-        self._input = StreamInput(audio_format, classifier or FrameClassifier.of(settings), self.metrics)
-        self._hotwords = hotwords or settings.hotwords
+        self._own_classifier = classifier
+        self._terms = Succession(Terms.of(settings, transcriber, hotwords, classifier))
+        self._input = StreamInput(audio_format, self._terms.now.classifier, self.metrics)
         self._partials = partials
-        self._partial_every = samples(settings.partial_seconds)
-        self._longest_window = samples(settings.window_seconds)
         self._gate = Gate(GateRules.of(settings))
         self._turns = Turns(settings)
-        self._language = LanguageLock(settings.language)
         self._utterance: Utterance | None = None
         self._opened = 0
         self._said_until = 0
-        self._queue: deque[PendingDecode] = deque()
-        self._running: PendingDecode | None = None
+        self._queue = DecodeQueue()
         self._finished = False
 
     @property
@@ -88,17 +82,39 @@ class ListeningSession:
 
     @property
     def has_job(self) -> bool:
-        return self._running is None and bool(self._queue)
+        return self._queue.ready
 
     @property
     def urgent(self) -> bool:
         """The next job ends an utterance, or may."""
-        return bool(self._queue) and self._queue[0].kind != "partial"
+        return self._queue.urgent
 
     @property
     def settled(self) -> bool:
         """No job is left."""
-        return self._running is None and not self._queue
+        return self._queue.empty
+
+    @property
+    def settings(self) -> VoiceSettings:
+        """Those of the utterance that is open, or else of the next one."""
+        return self._terms.now.settings
+
+    def adopt(
+        self, settings: VoiceSettings, *, hotwords: tuple[str, ...] = (), transcriber: Transcriber | None = None
+    ) -> None:
+        """Go over to ``settings`` with the next utterance; one that is open ends as it began, with its own model.
+
+        ``hotwords`` stand in for those of ``settings``, and detectors given when the session was made for theirs;
+        ``transcriber`` None: that of the utterance before. Speech that long goes on becomes another utterance where
+        it is cut.
+
+        Raises:
+            VoiceUnavailable: a detector that the settings ask for is not installed; nothing has changed.
+        """
+        model = transcriber if transcriber is not None else self._terms.latest.transcriber
+        terms = Terms.of(settings, model, hotwords, self._own_classifier)
+        self._terms.adopt(terms, self._input.received // FRAME * FRAME, self._input.at)
+        self._take_up(self._input.at)
 
     def push(self, data: bytes | np.ndarray) -> None:
         """Take audio as the stream's format lays it out; `step` makes something of it.
@@ -121,7 +137,7 @@ class ListeningSession:
         if self._utterance is not None:
             self._utterance.frames.append(frame)
             new = frame.end - self._utterance.scheduled_until
-            if self._partials and self._gate.in_speech and new >= self._partial_every:
+            if self._partials and self._gate.in_speech and new >= self._utterance.terms.partial_every:
                 events += self._enqueue(PendingDecode(self._utterance, frame.end, "partial", frame.end))
         return self._settle(events)
 
@@ -153,19 +169,18 @@ class ListeningSession:
 
     def next_job(self) -> DecodeJob | None:
         """The next job, if none is under way; hand its outcome to `complete` or `fail`."""
-        if not self.has_job:
+        if (pending := self._queue.take()) is None:
             return None
-        pending = self._running = self._queue.popleft()
         start = min(pending.utterance.window_start, pending.end)
-        options = DecodeOptions(self._language.language, self._hotwords, final=pending.kind != "partial")
+        options = pending.utterance.terms.options(final=pending.kind != "partial")
         return DecodeJob(self._input.audio(start, pending.end), options, start, pending.end, pending.due, pending)
 
     def complete(self, job: DecodeJob, transcript: Transcript, *, took: float, at: float) -> list[VoiceEvent]:
         """What comes of ``transcript``, which took ``took`` seconds and is told at ``at`` seconds of stream time."""
-        self._running = None
+        self._queue.done()
         utterance, closed = job.pending.utterance, job.pending.closed
         self.metrics.decoded(len(job.audio), took, final=job.options.final)
-        self._language.hear(transcript, len(job.audio), whole=job.options.final)
+        utterance.terms.language.hear(transcript, len(job.audio), whole=job.options.final)
         utterance.language = transcript.language
         utterance.hypothesis.said_until = max(utterance.hypothesis.said_until, self._said_until)
         words = tuple(word.shifted(job.start) for word in transcript.words)
@@ -179,25 +194,24 @@ class ListeningSession:
             utterance.told_at = at
         self._turns.heard(utterance.number, text_of(utterance.hypothesis.committed))
         events = self._show(utterance, job.end, job.due, at)
-        utterance.shorten(job.end, self._longest_window)
+        utterance.shorten(job.end)
         return self._settle(events, at)
 
     def fail(self, job: DecodeJob, *, at: float) -> list[VoiceEvent]:
         """The model failed on ``job``: a final keeps what was known, a partial is given up."""
-        self._running = None
+        self._queue.done()
         self.metrics.failed()
         utterance, closed = job.pending.utterance, job.pending.closed
         if closed is None:
             return self._settle([self._drop(job.end, "failed")], at)
-        known = utterance.hypothesis.committed + utterance.hypothesis.tentative
         start = utterance.opened.audio_start
-        return self._settle(self._finalise(utterance, closed, known, start, at, failed=True), at)
+        return self._settle(self._finalise(utterance, closed, utterance.words, start, at, failed=True), at)
 
     def _heed(self, change: Opened | Paused | Closed) -> list[VoiceEvent]:
         if isinstance(change, Opened):
             self._opened += 1
             self.metrics.opened()
-            self._utterance = Utterance.open(self._opened, change)
+            self._utterance = Utterance.open(self._opened, change, self._terms.now)
             self._turns.started(self._opened, change.start, change.sample)
             return [SpeechStarted(self._opened, self._turns.current, change.sample, change.start)]
         assert self._utterance is not None
@@ -205,7 +219,10 @@ class ListeningSession:
             if not self._partials:
                 return []
             return self._enqueue(PendingDecode(self._utterance, change.audio_end, "pause", change.sample))
-        return self._close(self._utterance, change)
+        events = self._close(self._utterance, change)
+        if change.reason == "maximum":  # with the next utterance, which begins there
+            self._take_up(self._input.at - FRAME)
+        return events
 
     def _close(self, utterance: Utterance, closed: Closed) -> list[VoiceEvent]:
         """End ``utterance``; what was decoded in the pause before is its final, if the pause had not ended since."""
@@ -215,22 +232,14 @@ class ListeningSession:
         if utterance.paused is not None and utterance.paused[1] == closed.audio_end:
             start, _, words = utterance.paused
             return self._finalise(utterance, closed, words, start, max(utterance.told_at, seconds(closed.sample)))
-        for pending in (*self._queue, *([self._running] if self._running else [])):
-            same = pending.utterance is utterance and pending.end == closed.audio_end
-            if same and pending.kind == "pause":
-                pending.closed = closed
-                return []
+        if (pending := self._queue.in_pause(utterance, closed.audio_end)) is not None:
+            pending.closed = closed
+            return []
         return self._enqueue(PendingDecode(utterance, closed.audio_end, "final", closed.sample, closed))
 
     def _enqueue(self, pending: PendingDecode) -> list[VoiceEvent]:
-        pending.utterance.scheduled_until = pending.end
-        events: list[VoiceEvent] = []
-        last = self._queue[-1] if self._queue else None
-        if last is not None and last.closed is None and last.utterance is pending.utterance:
-            self._queue.pop()
-            events.append(self._drop(last.end, "overload"))
-        self._queue.append(pending)
-        return events
+        replaced = self._queue.put(pending)
+        return [] if replaced is None else [self._drop(replaced.end, "overload")]
 
     def _drop(self, sample: int, reason: DropReason) -> Dropped:
         self.metrics.dropped_partial(reason)
@@ -238,22 +247,11 @@ class ListeningSession:
 
     def _show(self, utterance: Utterance, end: int, due: int, at: float) -> list[VoiceEvent]:
         """A partial, if it says anything new."""
-        hypothesis = utterance.hypothesis
-        now = hypothesis.committed + hypothesis.tentative
-        if now == utterance.shown and not (hypothesis.committed and utterance.committed < len(hypothesis.committed)):
+        if not utterance.has_news:
             return []
-        self._note_shown(utterance, now, due, at)
-        utterance.committed = len(hypothesis.committed)
-        return [
-            Partial(
-                utterance.number,
-                self._turns.current,
-                end,
-                hypothesis.committed,
-                hypothesis.tentative,
-                utterance.language,
-            )
-        ]
+        self._note_shown(utterance, utterance.words, due, at)
+        utterance.committed = len(utterance.hypothesis.committed)
+        return [utterance.partial(self._turns.current, end)]
 
     def _finalise(
         self,
@@ -270,9 +268,7 @@ class ListeningSession:
         self.metrics.told(words[told:], closed.sample, at)
         self._note_shown(utterance, words, closed.sample, at)
         self._turns.transcribed(utterance.number, text_of(words), utterance.language, at)
-        span = (closed.sample, utterance.opened.start, closed.speech_end)
-        turn = self._turns.current
-        return [Final(utterance.number, turn, *span, words, utterance.language, closed.reason, failed)]
+        return [utterance.final(self._turns.current, closed, words, failed)]
 
     def _note_shown(self, utterance: Utterance, words: tuple[Word, ...], sample: int, at: float) -> None:
         self.metrics.shown(utterance.shown, words)
@@ -283,9 +279,20 @@ class ListeningSession:
     def _settle(self, events: list[VoiceEvent], at: float = 0.0) -> list[VoiceEvent]:
         """What every step ends with: turns that are over, and audio that nobody will ask for any more."""
         events += self._told_turns(self._turns.ended(self._input.at), at)
-        open_ = self._utterance.window_start if self._utterance is not None else self._gate.needs_from
-        self._input.forget_before(min([open_, *(pending.utterance.window_start for pending in self._queue)]))
+        self._take_up(self._input.at)
+        open_ = self._gate.needs_from if self._utterance is None else self._utterance.window_start
+        self._input.forget_before(min([open_, *self._queue.needs_from()]))
         return events
+
+    def _take_up(self, at: int) -> None:
+        """Go over to the terms that were adopted by sample ``at``, if there are any, unless an utterance is open."""
+        if self._utterance is not None or (before := self._terms.advance(at)) is None:
+            return
+        terms, heard = self._terms.now, None
+        if terms.classifier is not before.classifier:
+            heard = self._input.hear_anew(terms.classifier, self._gate.needs_from, self._gate.is_open)
+        self._gate.adopt(GateRules.of(terms.settings), heard)
+        self._turns.adopt(terms.settings)
 
     def _told_turns(self, turns: list[EndOfTurn], at: float) -> list[VoiceEvent]:
         for turn in turns:

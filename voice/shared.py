@@ -1,4 +1,4 @@
-"""Speech to text for many streams at once, under asyncio: one model, one thread that decodes."""
+"""Speech to text for many streams at once, under asyncio: one thread decodes, with one model or with several."""
 
 from __future__ import annotations
 
@@ -21,17 +21,23 @@ from .values import AudioFormat, Partial, VoiceEvent, samples, seconds
 
 
 class SharedTranscription:
-    """Gives streams that share ``transcriber``. Close it when no stream is needed any more."""
+    """Gives streams that share a thread, and ``transcriber`` unless they are opened with, or adopt, another.
 
-    def __init__(self, transcriber: Transcriber, settings: VoiceSettings | None = None) -> None:
+    Close it when no stream is needed any more.
+    """
+
+    def __init__(self, transcriber: Transcriber | None = None, settings: VoiceSettings | None = None) -> None:
+        self.transcriber = transcriber
+        """The speech model of streams that are opened without one."""
         self._settings = settings or VoiceSettings()
-        self._thread = DecodingThread(transcriber)
+        self._thread = DecodingThread()
 
     def open(
         self,
         audio_format: AudioFormat | None = None,
         *,
         live: bool = True,
+        transcriber: Transcriber | None = None,
         settings: VoiceSettings | None = None,
         hotwords: tuple[str, ...] = (),
         partials: bool = True,
@@ -42,12 +48,23 @@ class SharedTranscription:
         ``live``: sound that is made while it is sent. Where the model cannot keep up, partials are left out and
         counted. Otherwise (a file) sending waits for the model, and nothing is left out. Finals never are.
         Without ``partials`` each utterance is decoded once, when it is over.
+
+        Raises:
+            VoiceError: there is no ``transcriber``, neither here nor of all streams.
+            VoiceUnavailable: a detector that the settings ask for is not installed.
         """
-        settings = settings or self._settings
+        model = transcriber if transcriber is not None else self.transcriber
+        if model is None:
+            raise VoiceError("no speech model is given: name one for SharedTranscription or for this stream")
         session = ListeningSession(
-            settings, audio_format or AudioFormat(), hotwords=hotwords, partials=partials, classifier=classifier
+            model,
+            settings or self._settings,
+            audio_format or AudioFormat(),
+            hotwords=hotwords,
+            partials=partials,
+            classifier=classifier,
         )
-        return TranscriptionStream(session, self._thread, settings, live)
+        return TranscriptionStream(session, self._thread, live)
 
     def close(self) -> None:
         """Stops the thread; waits for the decode that is under way."""
@@ -61,12 +78,10 @@ class TranscriptionStream:
     piece lasts) tells what it has heard.
     """
 
-    def __init__(self, session: ListeningSession, thread: DecodingThread, settings: VoiceSettings, live: bool) -> None:
+    def __init__(self, session: ListeningSession, thread: DecodingThread, live: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._session, self._thread, self._live = session, thread, live
         self._seat = Seat(session, live, self._deliver, self._break)
-        self._idle_after = settings.idle_timeout_seconds
-        self._most_held = samples(settings.max_backlog_seconds)
         self._events: deque[VoiceEvent] = deque()
         self._news, self._progress = asyncio.Event(), asyncio.Event()
         self._sending = asyncio.Lock()
@@ -90,11 +105,19 @@ class TranscriptionStream:
             self._stop_idle_timer()
             before = self._session.received
             await self._take(data)
-            while self._live and self._session.held > self._most_held and not self._done:
+            while self._live and self._backlogged and not self._done:
                 await self._wait()
             self._raise_error()
             piece = seconds(self._session.received - before)  # the next may well take as long to come
-            self._idle_timer = self._loop.call_later(piece + self._idle_after, self._fall_idle, self._session.received)
+            wait = piece + self._session.settings.idle_timeout_seconds
+            self._idle_timer = self._loop.call_later(wait, self._fall_idle, self._session.received)
+
+    def adopt(
+        self, settings: VoiceSettings, *, transcriber: Transcriber | None = None, hotwords: tuple[str, ...] = ()
+    ) -> None:
+        """As `ListeningSession.adopt`; any thread may call it."""
+        with self._seat.lock:
+            self._session.adopt(settings, hotwords=hotwords, transcriber=transcriber)
 
     async def lost(self, count: int) -> None:
         """Count ``count`` samples of stream time that were lost before they could be sent."""
@@ -241,6 +264,11 @@ class TranscriptionStream:
         """The last events were delivered: that no job is left is known a moment before."""
         with self._seat.lock:
             return not self._seat.ending or self._error is not None
+
+    @property
+    def _backlogged(self) -> bool:
+        """More audio is held than the settings allow."""
+        return self._session.held > samples(self._session.settings.max_backlog_seconds)
 
     @property
     def _done(self) -> bool:

@@ -14,6 +14,7 @@ from .errors import VoiceError
 from .heard import HeardText
 from .playback import ClockedSink
 from .protocols import AudioSink, Synthesizer
+from .resample import resampled
 from .speakable import Sentence
 from .values import SAMPLE_RATE
 
@@ -24,15 +25,19 @@ _POLL_SECONDS = 0.05
 
 
 class Speaker:
-    """One voice on one sink; one answer after another. Thread-safe; a thread of its own synthesises.
+    """One voice at a time on one sink; one answer after another. Thread-safe; a thread of its own synthesises.
 
-    `begin` an answer, `say` its sentences, `finish` it; `pause`, `resume` and `stop` act at once.
+    `begin` an answer, `say` its sentences, `finish` it; `pause`, `resume` and `stop` act at once. Without a
+    ``synthesizer`` nothing is said. The sink keeps the sample rate of the first voice: others are resampled to it.
     """
 
-    def __init__(self, synthesizer: Synthesizer, sink: AudioSink, ahead_seconds: float = 10.0) -> None:
-        self._synthesizer = synthesizer
+    def __init__(self, synthesizer: Synthesizer | None, sink: AudioSink, ahead_seconds: float = 10.0) -> None:
+        self._voice = self._next = synthesizer
+        """What speaks the answer that was begun, and the one after it."""
+        self._ahead = self._next_ahead = ahead_seconds
         self._sink = sink
-        self._ahead = ahead_seconds
+        self._rate: int | None = None
+        """Of the sink; None until something is spoken."""
         self._changed = threading.Condition()
         self._sentences: deque[tuple[Sentence, str]] = deque()
         self._heard = HeardText()
@@ -48,16 +53,27 @@ class Speaker:
         self._thread = threading.Thread(target=self._work, name="capibara-speech", daemon=True)
         self._thread.start()
 
+    @property
+    def synthesizer(self) -> Synthesizer | None:
+        """What speaks the next answer."""
+        return self._next
+
+    def adopt(self, synthesizer: Synthesizer | None, ahead_seconds: float) -> None:
+        """From the next answer on ``synthesizer`` speaks, so far ahead of what is heard; this one keeps its voice."""
+        with self._changed:
+            self._next, self._next_ahead = synthesizer, ahead_seconds
+
     def begin(self) -> None:
         """An answer begins; what is left of the one before is not spoken."""
         with self._changed:
             self._forget()
+            self._voice, self._ahead = self._next, self._next_ahead
             self._finished = False
 
     def say(self, sentence: Sentence, language: str) -> None:
         """Speak ``sentence`` after those before it."""
         with self._changed:
-            if self._failure is None:
+            if self._failure is None and self._voice is not None:
                 self._sentences.append((sentence, language))
                 self._changed.notify_all()
 
@@ -89,8 +105,8 @@ class Speaker:
 
     def around(self, before_seconds: float, behind_seconds: float) -> str:
         """What is said around this moment: the words that an echo may consist of."""
-        rate = self._synthesizer.sample_rate
         with self._changed:
+            rate = self._rate or SAMPLE_RATE  # without a rate nothing was written, and every time is none
             return self._heard.around(self._sink.played(), round(before_seconds * rate), round(behind_seconds * rate))
 
     def position(self) -> int:
@@ -105,8 +121,8 @@ class Speaker:
 
     def holds(self, samples: int) -> bool:
         """Whether speech for ``samples`` of stream time is written and was not heard yet."""
-        wanted = samples * self._synthesizer.sample_rate // SAMPLE_RATE + 1
         with self._changed:
+            wanted = samples * (self._rate or SAMPLE_RATE) // SAMPLE_RATE + 1
             return self._heard.written - self._sink.played() >= wanted
 
     @property
@@ -164,38 +180,44 @@ class Speaker:
         self._changed.notify_all()
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._sentences or self._closed)
-                if self._closed:
-                    return
-                (sentence, language), answer = self._sentences.popleft(), self._answer
-                self._heard.begin(sentence)
-                self._synthesizing = True
-            try:
-                self._speak(sentence, language, answer)
-            except VoiceError as error:
-                self._fail(str(error), answer)
-            except Exception as error:  # noqa: BLE001 -- a voice is foreign code; the answer is still read on screen
-                _LOG.debug("speaking failed", exc_info=True)
-                self._fail(f"speaking failed ({type(error).__name__}: {error})".replace("\n", " "), answer)
-            finally:
-                with self._changed:
-                    self._synthesizing = False
-                    self._changed.notify_all()
+        while self._speak_next():
+            pass
 
-    def _speak(self, sentence: Sentence, language: str, answer: int) -> None:
-        rate = self._synthesizer.sample_rate
-        part = max(1, round(_PART_SECONDS * rate))
-        blocks = self._synthesizer.synthesize(sentence.text, language)
+    def _speak_next(self) -> bool:
+        """Wait for a sentence and speak it; False when the speaker was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._sentences or self._closed)
+            voice = self._voice
+            if self._closed or voice is None:
+                return False
+            (sentence, language), answer = self._sentences.popleft(), self._answer
+            self._heard.begin(sentence)
+            self._synthesizing = True
         try:
-            for block in blocks:
+            self._speak(voice, sentence, language, answer)
+        except VoiceError as error:
+            self._fail(str(error), answer)
+        except Exception as error:  # noqa: BLE001 -- a voice is foreign code; the answer is still read on screen
+            _LOG.debug("speaking failed", exc_info=True)
+            self._fail(f"speaking failed ({type(error).__name__}: {error})".replace("\n", " "), answer)
+        finally:
+            with self._changed:
+                self._synthesizing = False
+                self._changed.notify_all()
+        return True
+
+    def _speak(self, voice: Synthesizer, sentence: Sentence, language: str, answer: int) -> None:
+        rate = self._rate = self._rate or voice.sample_rate
+        part = max(1, round(_PART_SECONDS * rate))
+        spoken = voice.synthesize(sentence.text, language)
+        try:
+            for block in resampled(spoken, voice.sample_rate, rate):
                 for start in range(0, len(block), part):
                     if not self._write(block[start : start + part], rate, answer):
                         return
         finally:
-            if isinstance(blocks, Generator):
-                blocks.close()
+            if isinstance(spoken, Generator):
+                spoken.close()
         with self._changed:
             if answer == self._answer:
                 self._heard.finish()

@@ -49,6 +49,13 @@ class StreamInput:
         self.at = end
         return frame
 
+    def hear_anew(self, classifier: FrameClassifier, since: int, gate_open: bool) -> list[Frame]:
+        """Ask ``classifier`` from now on; gives what it makes of the whole frames since sample ``since``."""
+        self._classifier = classifier
+        first = -(-since // FRAME) * FRAME
+        ends = range(first + FRAME, self.at + 1, FRAME)
+        return [classifier.classify(self._buffer.view(end - FRAME, end), end, gate_open) for end in ends]
+
     def audio(self, start: int, end: int) -> Float32[np.ndarray, " S"]:
         return self._buffer.copy(start, end)
 

@@ -41,8 +41,8 @@ class StreamingTranscriber:
         partials: bool = True,
         classifier: FrameClassifier | None = None,
     ) -> None:
-        self._transcriber = transcriber
         self._session = ListeningSession(
+            transcriber,
             settings or VoiceSettings(),
             audio_format or AudioFormat(),
             hotwords=hotwords,
@@ -64,6 +64,12 @@ class StreamingTranscriber:
             raise StreamClosed("audio came after the end of the stream; open a new stream")
         self._session.push(data)
         return self._advance()
+
+    def adopt(
+        self, settings: VoiceSettings, *, transcriber: Transcriber | None = None, hotwords: tuple[str, ...] = ()
+    ) -> None:
+        """As `ListeningSession.adopt`."""
+        self._session.adopt(settings, hotwords=hotwords, transcriber=transcriber)
 
     def idle(self) -> list[VoiceEvent]:
         """Tell what was heard so far as final, because no audio comes at the moment; the stream may go on."""
@@ -114,7 +120,7 @@ class StreamingTranscriber:
         while (job := self._session.next_job()) is not None:
             begun = time.perf_counter()
             try:
-                transcript = self._transcriber.transcribe(job.audio, job.options)
+                transcript = job.transcriber.transcribe(job.audio, job.options)
             except TranscriptionFailed:
                 transcript = None
             took = time.perf_counter() - begun

@@ -18,6 +18,10 @@ class Turns:
         self.told_at = 0.0
         """Stream time, in seconds, when the latest final was told."""
 
+    def adopt(self, settings: VoiceSettings) -> None:
+        """Utterances that start from now on have the delays of ``settings``."""
+        self._endpointer.adopt(settings)
+
     def started(self, utterance: int, start: int, decided: int) -> None:
         self._texts[utterance] = ""
         self._endpointer.started(utterance, start, decided)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from .gate import FRAME, Frame, Opened
+from .gate import FRAME, Closed, Frame, Opened
 from .hypothesis import Hypothesis
-from .values import SAMPLE_RATE, Word
+from .terms import Terms
+from .values import SAMPLE_RATE, Final, Partial, Word
 
 _ANCHOR = 3 * SAMPLE_RATE // 2
 _SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
@@ -23,6 +24,7 @@ class Utterance:
 
     number: int
     opened: Opened
+    terms: Terms
     window_start: int
     scheduled_until: int
     hypothesis: Hypothesis = field(default_factory=Hypothesis)
@@ -37,11 +39,30 @@ class Utterance:
     language: str = ""
 
     @classmethod
-    def open(cls, number: int, opened: Opened) -> Utterance:
-        return cls(number, opened, opened.audio_start, opened.start)
+    def open(cls, number: int, opened: Opened, terms: Terms) -> Utterance:
+        return cls(number, opened, terms, opened.audio_start, opened.start)
 
-    def shorten(self, decoded_until: int, longest: int) -> None:
-        """Move the window's start when it holds more than ``longest`` samples, to the best border between words."""
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """What is known of it."""
+        return self.hypothesis.committed + self.hypothesis.tentative
+
+    @property
+    def has_news(self) -> bool:
+        """More is known, or known for good, than was shown."""
+        return self.words != self.shown or self.committed < len(self.hypothesis.committed)
+
+    def partial(self, turn: int, sample: int) -> Partial:
+        hypothesis = self.hypothesis
+        return Partial(self.number, turn, sample, hypothesis.committed, hypothesis.tentative, self.language)
+
+    def final(self, turn: int, closed: Closed, words: tuple[Word, ...], failed: bool) -> Final:
+        span = (closed.sample, self.opened.start, closed.speech_end)
+        return Final(self.number, turn, *span, words, self.language, closed.reason, failed)
+
+    def shorten(self, decoded_until: int) -> None:
+        """Move the start of a window that has grown too long to the best border between words."""
+        longest = self.terms.longest_window
         if decoded_until - self.window_start <= longest:
             return
         committed = self.hypothesis.committed

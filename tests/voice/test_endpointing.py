@@ -139,3 +139,35 @@ def test_the_end_of_the_stream_ends_the_turn():
 )
 def test_what_sounds_unfinished(text, language, unfinished):
     assert sounds_unfinished(text, language) is unfinished
+
+
+def test_a_stretch_of_speech_keeps_the_delays_that_it_began_with():
+    talk = Talk()
+    talk.says(1, 2)
+    talk.policy.adopt(VoiceSettings(endpoint_seconds=1.5))
+    assert talk.ends_by(9) == 2.6
+    talk.says(10, 11)
+    assert talk.ends_by(19) == 12.5
+
+
+def test_a_turn_whose_speech_goes_on_ends_after_the_delay_of_its_latest_stretch():
+    talk = Talk()
+    talk.says(1, 2)
+    talk.policy.adopt(VoiceSettings(endpoint_seconds=1.5))
+    talk.says(2.4, 3)
+    assert talk.ends_by(9) == 4.5
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_what_was_learned_of_a_speaker_is_kept_only_where_it_counts(adaptive):
+    talk, now = Talk(), 0.0
+    for _ in range(8):
+        talk.says(now, now + 1, "it is")
+        talk.says(now + 2.0, now + 3, "it was so")
+        while talk.ends_by(now + 8) is not None:
+            pass
+        now += 10
+    talk.policy.adopt(VoiceSettings(endpoint_adaptive=adaptive, endpoint_max_seconds=2.4))
+    talk.says(now, now + 1)
+    delay = talk.ends_by(now + 8) - (now + 1)
+    assert (delay > 0.9) is adaptive

@@ -115,3 +115,33 @@ def test_without_detection_everything_passes():
     ends = [event.audio_end for event in events if isinstance(event, Closed)]
     assert starts == [0, *ends[:-1]]
     assert ends[-1] == 2_000 * FRAME
+
+
+def test_other_rules_end_what_is_heard_from_then_on():
+    gate = Gate(RULES)
+    for frame in frames("." * 20 + "+" * 20):
+        assert gate.step(frame) == []
+    gate.adopt(replace(RULES, opening=0.36))
+    [opened] = gate.step(frames("+", 40 * FRAME)[0])
+    assert isinstance(opened, Opened)
+
+
+def test_frames_that_were_heard_anew_open_it_with_those_that_follow():
+    gate = Gate(RULES)
+    for frame in frames("." * 40):
+        gate.step(frame)
+    since = gate.needs_from // FRAME
+    gate.adopt(RULES, frames("#" * (40 - since), since * FRAME))
+    [opened] = gate.step(frames("#", 40 * FRAME)[0])
+    assert isinstance(opened, Opened)
+    assert opened.audio_start >= since * FRAME
+
+
+def test_a_longer_pre_roll_takes_no_audio_that_may_be_gone():
+    gate = Gate(replace(RULES, pre_roll=0))
+    for frame in frames("." * 100):
+        gate.step(frame)
+    kept = gate.needs_from
+    gate.adopt(replace(RULES, pre_roll=2 * 16_000))
+    events = [event for frame in frames("#" * 5, 100 * FRAME) for event in gate.step(frame)]
+    assert [event.audio_start for event in events if isinstance(event, Opened)] == [kept]

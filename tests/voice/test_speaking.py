@@ -156,3 +156,64 @@ def test_closing_ends_its_thread():
     say(speaker)
     speaker.close()
     assert threading.active_count() == before
+
+
+class Other(Beeper):
+    """Another voice, at another rate: it notes what it says."""
+
+    sample_rate = 22_050
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def synthesize(self, text, language):
+        self.said.append(text)
+        yield from super().synthesize(text, language)
+
+
+def test_the_next_answer_has_the_new_voice_and_the_one_under_way_keeps_its_own(speaker):
+    other, [one, two, *_] = Other(), sentences()
+    speaker.begin()
+    speaker.say(one, "en")
+    speaker.adopt(other, 100)
+    speaker.say(two, "en")
+    speaker.finish()
+    assert speaker.wait_until_ready(1000 * SECOND, timeout=20)
+    assert other.said == []
+    say(speaker, "It is blue.")
+    assert other.said == ["It is blue."]
+
+
+def test_a_voice_with_another_rate_is_heard_at_the_rate_of_the_sink_and_its_words_take_as_long(speaker):
+    say(speaker, "Now.")
+    speaker.adopt(Other(), 100)
+    say(speaker, "The boat leaves at nine.")
+    assert speaker.take_failure() is None
+    speaker.advance(round(24 * CHARACTER_SECONDS * SECOND))
+    assert speaker.take_heard() == []
+    speaker.advance(round(1.1 * CHARACTER_SECONDS * SECOND))
+    assert [sentence.text for sentence in speaker.take_heard()] == ["The boat leaves at nine."]
+
+
+def test_how_far_ahead_the_next_answer_is_spoken(speaker, sink):
+    speaker.adopt(Beeper(), 1.0)
+    speaker.begin()
+    for sentence in sentences("One two three four five six seven eight nine ten. " * 10):
+        speaker.say(sentence, "en")
+    assert speaker.wait_until_ready(SECOND, timeout=20)
+    deadline = time.monotonic() + 0.3
+    while time.monotonic() < deadline:
+        assert sink._queue.queued <= 1.5 * SECOND
+        time.sleep(0.02)
+
+
+def test_without_a_voice_nothing_is_said_until_there_is_one(sink):
+    speaker = Speaker(None, sink)
+    say(speaker)
+    assert speaker.done
+    assert not speaker.sounding
+    speaker.adopt(Beeper(), 100)
+    say(speaker)
+    speaker.advance(60 * SECOND)
+    assert speaker.position() == len(ANSWER)
+    speaker.close()
