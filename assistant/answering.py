@@ -13,6 +13,7 @@ from ..model.errors import ModelError
 from ..model.protocol import FinishReason, LanguageModel, Sampling
 from ..rag.analysis import detect_language
 from ..rag.library import Library
+from ..rag.parts import SearchParts
 from ..rag.values import Passage, SearchResult
 from .citations import MarkerFilter, cite
 from .condense import condense, refers_back
@@ -70,8 +71,9 @@ class Answerer:
     ``Answer.degraded`` says why. One object serves one request; it keeps no state between calls.
     """
 
-    def __init__(self, library: Library, model: Future[LoadedModel], settings: Settings) -> None:
+    def __init__(self, library: Library, parts: SearchParts, model: Future[LoadedModel], settings: Settings) -> None:
         self._library = library
+        self._parts = parts
         self._loading = model
         self._settings = settings
 
@@ -83,10 +85,11 @@ class Answerer:
         language = detect_language(question)
         draft = _Draft(question, language)
         if history and refers_back(question, language):
-            draft.question = condense(question, history, self._model(draft, cancel), language, cancel)
+            model, told = self._model(draft, cancel), self._settings.prompts.condense
+            draft.question = condense(question, history, model, language, cancel, told)
         draft.timings["condense"] = time.perf_counter() - began
         settings = self._settings
-        result = self._library.search(draft.question, collection, settings.rag)
+        result = self._library.search(draft.question, collection, settings.rag, parts=self._parts)
         draft.timings |= result.timings
         draft.degraded += result.degraded
         yield Retrieved(draft.question, result.passages)
@@ -118,7 +121,7 @@ class Answerer:
     def _ranked(self, draft: _Draft, passages: Sequence[Passage]) -> list[Evidence]:
         began = time.perf_counter()
         drawn = passages[: self._settings.assistant.evidence_passages]
-        ranked = rank_sentences(draft.question, drawn, self._library.embedder)
+        ranked = rank_sentences(draft.question, drawn, self._parts.embedder)
         draft.timings["evidence"] = time.perf_counter() - began
         return ranked
 
@@ -165,7 +168,7 @@ class Answerer:
             return None
         drawn = result.passages[: self._settings.assistant.evidence_passages]
         try:
-            prompt = compose_prompt(model, draft.question, drawn, history, self._settings.generation.max_tokens)
+            prompt = compose_prompt(model, draft.question, drawn, history, self._settings)
         except ModelError as error:
             draft.degraded.append(f"quotes only: {error}")
             return None

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..config.load import LoadedSettings
-from ..config.locate import open_settings
-from ..config.schema import Settings
-from .asynchronous import iterate_cancellable, run_cancellable
-from .errors import AssistantError, EmptyQuestion
-from .listening import SpeechModels
-from .loading import ModelLoader
-from .reload import SettingsFile
+from ..config.generation import Snapshot
+from ..config.live import LiveSettings
+from ..config.load import LoadedSettings, Sources
+from ..config.locate import open_settings, read_located
+from .asynchronous import AsyncTwins
+from .configured import Configured
+from .errors import AssistantError
+from .limits import StopSignal, Turnstile, words_of
+from .listening import SpeechModels, Voices
+from .loading import LanguageModels
+from .log_level import LogLevel
 from .values import Answer, AnswerEvent, AnswerReady
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from .converse import Audio, SpokenConversation
 
 
-class Assistant:
+class Assistant(AsyncTwins, Configured):
     """Answers from the documents of one data folder. Thread-safe; use it as a context manager.
 
     >>> with Assistant.open() as assistant:
@@ -44,22 +46,29 @@ class Assistant:
     stops the work.
     """
 
-    def __init__(self, settings: SettingsFile, data_dir: Path, *, reindex: bool = False) -> None:
+    def __init__(
+        self, loaded: LoadedSettings, read: Callable[[], Sources], data_dir: Path, *, reindex: bool = False
+    ) -> None:
         """Use `open`."""
         from ..rag.library import Library
         from .conversations import ConversationStore
+        from .retrieval import SearchModels
+        from .talks import Talks
 
-        self._file = settings
         self.data_dir = data_dir
         with contextlib.ExitStack() as opened:
-            self._library = Library.open(data_dir, settings.current().settings.rag, reindex=reindex)
+            self._library = Library.open(data_dir, loaded.settings.rag, reindex=reindex)
             opened.callback(self._library.close)
             self._conversations = ConversationStore(data_dir / "conversations.sqlite3")
             opened.callback(self._conversations.close)
-            self._models = ModelLoader()
-            opened.callback(self._models.close)
-            self._speech = SpeechModels()
-            opened.callback(self._speech.close)
+            language = LanguageModels()
+            opened.callback(language.close)
+            subscribers = (LogLevel(), SearchModels(self._library), language, SpeechModels(), Voices())
+            super().__init__(LiveSettings(loaded, read, subscribers))
+            opened.callback(self._live.close)
+            self._talks = Talks(self, self._live.latest)
+            opened.callback(self._talks.close)
+            self._turnstile = Turnstile(lambda: self.settings.limits.concurrent_requests)
             self._opened = opened.pop_all()
 
     @classmethod
@@ -73,9 +82,9 @@ class Assistant:
     ) -> Assistant:
         """Open the data folder or TOML file at ``path``, or the user's own data folder.
 
-        ``overrides`` win over the environment and the file. With ``watch`` the file is looked at before each
-        request, and a valid change takes effect with that request. ``reindex`` embeds everything again, which
-        a changed embedding model needs. Light: models are loaded when first needed, or by `warm_up`.
+        ``overrides`` win over the environment and the file. With ``watch`` a changed file takes effect a moment after
+        it is saved, in whole or not at all. ``reindex`` embeds everything again, which a changed embedding model
+        needs. Light: models are loaded when first needed, or by `warm_up`.
 
         Raises:
             ConfigError: unknown settings or bad values, each with its place.
@@ -83,7 +92,10 @@ class Assistant:
                 vectors of another embedding model.
         """
         loaded, data_dir = open_settings(path, overrides=overrides)
-        return cls(SettingsFile(loaded, overrides, watch), data_dir, reindex=reindex)
+        assistant = cls(loaded, lambda: read_located(path, overrides=overrides), data_dir, reindex=reindex)
+        if watch:
+            assistant._live.watch()
+        return assistant
 
     def __enter__(self) -> Assistant:
         return self
@@ -96,16 +108,6 @@ class Assistant:
     def close(self) -> None:
         """Release the data folder; the object cannot be used afterwards."""
         self._opened.close()
-
-    @property
-    def settings(self) -> Settings:
-        """The snapshot that the next request sees."""
-        return self._file.current().settings
-
-    @property
-    def loaded(self) -> LoadedSettings:
-        """The snapshot with the place each value came from."""
-        return self._file.current()
 
     @property
     def library(self) -> Library:
@@ -125,15 +127,16 @@ class Assistant:
         Raises:
             VoiceError: the speech model is not there, or cannot be loaded.
         """
-        if speech:
-            self._speech.transcriber(self.settings.voice).warm_up()
-        loading = self._models.request(self.settings.model)
-        self._library.warm_up()
-        loading.result()
+        with self._live.pin() as seen:
+            if speech:
+                seen.parts["speech"].transcriber().warm_up()
+            loading = seen.parts["language"].request()
+            self._library.warm_up(seen.parts["search"].open())
+            loading.result()
 
     def language_model(self) -> LanguageModel | None:
         """The language model that the settings name, loaded; None where there is none (`Answer.degraded` says why)."""
-        return self._models.request(self.settings.model).result().model
+        return self._live.snapshot.parts["language"].request().result().model
 
     def ingest(
         self,
@@ -149,27 +152,28 @@ class Assistant:
         A file that cannot be read is reported in the outcome and the rest goes on. ``prune`` removes documents
         whose file has vanished from an ingested folder. ``cancel`` stops after the document in work.
         """
-        settings = self.settings
         listed = [paths] if isinstance(paths, str | Path) else paths
-        return self._library.ingest(
-            [Path(path).expanduser() for path in listed],
-            collection or settings.assistant.collection,
-            settings.rag,
-            prune=prune,
-            progress=progress,
-            cancel=cancel,
-        )
+        with self._live.pin() as seen:
+            return self._library.ingest(
+                [Path(path).expanduser() for path in listed],
+                collection or seen.settings.assistant.collection,
+                seen.settings.rag,
+                prune=prune,
+                progress=progress,
+                cancel=cancel,
+            )
 
     def search(self, query: str, collection: str | None = None, top_k: int | None = None) -> SearchResult:
         """The passages that fit ``query`` best, with the scores of every stage.
 
         Raises:
             EmptyQuestion: ``query`` is blank.
+            QuestionTooLong: it is longer than ``limits.question_characters``.
         """
-        settings = self.settings
-        return self._library.search(
-            _words_of(query), collection or settings.assistant.collection, settings.rag, top_k=top_k
-        )
+        with self._live.pin() as seen:
+            settings = seen.settings
+            words, name = words_of(query, settings.limits), collection or settings.assistant.collection
+            return self._library.search(words, name, settings.rag, top_k, seen.parts["search"].open())
 
     def ask(
         self,
@@ -177,10 +181,11 @@ class Assistant:
         collection: str | None = None,
         *,
         conversation: str | None = None,
+        variant: str | None = None,
         cancel: threading.Event | None = None,
     ) -> Answer:
         """Answer ``question``; see `stream` for the arguments and errors."""
-        *_, last = self.stream(question, collection, conversation=conversation, cancel=cancel)
+        *_, last = self.stream(question, collection, conversation=conversation, variant=variant, cancel=cancel)
         assert isinstance(last, AnswerReady)
         return last.answer
 
@@ -191,32 +196,53 @@ class Assistant:
         *,
         conversation: str | None = None,
         keep: bool = True,
+        variant: str | None = None,
         cancel: threading.Event | None = None,
     ) -> Generator[AnswerEvent]:
         """Answer ``question`` as it comes: `Retrieved`, `TextDelta` pieces, and last `AnswerReady`.
 
         ``conversation`` is an id of `start_conversation`: its collection is searched unless another is named,
-        earlier turns are taken into account, and this one is kept, unless ``keep`` is False. Setting ``cancel``
-        or closing the iterator stops the work.
+        earlier turns are taken into account, and this one is kept, unless ``keep`` is False. ``variant`` chooses one of
+        the settings' variants. Setting ``cancel`` or closing the iterator stops the work. The settings are those of
+        the moment it begins, to its end; requests beyond ``limits.concurrent_requests`` wait before that.
 
         Raises:
             EmptyQuestion: ``question`` is blank.
+            QuestionTooLong: it is longer than ``limits.question_characters``.
             UnknownConversation: there is no such conversation.
+            UnknownVariant: there is no such variant.
         """
+        stop = StopSignal(cancel, self.settings.limits.request_seconds)
+        with self._turnstile.entered(stop), self._live.pin(conversation, variant) as seen:
+            self._experiment.began(seen.variant)
+            try:
+                for event in self._answered(question, collection, conversation, seen, stop):
+                    if isinstance(event, AnswerReady):
+                        self._experiment.answered(seen.variant, event.answer)
+                        if conversation and keep:
+                            event = self._kept(conversation, question, event.answer)
+                    yield event
+            except Exception:
+                self._experiment.failed(seen.variant)
+                raise
+
+    def _answered(
+        self, question: str, collection: str | None, conversation: str | None, seen: Snapshot, stop: StopSignal
+    ) -> Generator[AnswerEvent]:
         from .answering import Answerer
 
-        words = _words_of(question)
-        settings = self.settings
+        settings = seen.settings
+        words = words_of(question, settings.limits)
         history = self._conversations.turns(conversation, settings.assistant.history_turns) if conversation else []
         # The model loads while passages are searched for; the answerer waits only where it needs it.
-        model = self._models.request(settings.model)
-        answerer = Answerer(self._library, model, settings)
-        stop = cancel or threading.Event()
+        model = seen.parts["language"].request()
+        answerer = Answerer(self._library, seen.parts["search"].open(), model, settings)
         if collection is None:
             collection = self._conversations.collection(conversation) if conversation else settings.assistant.collection
         for event in answerer.stream(words, collection, history, stop):
-            if isinstance(event, AnswerReady) and conversation and keep:
-                event = self._kept(conversation, question, event.answer)
+            if isinstance(event, AnswerReady) and stop.out_of_time:
+                note = f"stopped after {settings.limits.request_seconds:g} s (limits.request_seconds)"
+                event = AnswerReady(dataclasses.replace(event.answer, degraded=(*event.answer.degraded, note)))
             yield event
 
     def _kept(self, conversation: str, question: str, answer: Answer) -> AnswerReady:
@@ -249,33 +275,22 @@ class Assistant:
         to ``sink``, by the settings' synthesizer unless one is given; without a sink they are text alone. With
         ``live`` the audio comes in real time (``paced``: it is held back until then); without, as quickly as it is
         understood and answered. A speech model of your own is given as ``listening``; if it is shared, the audio is
-        live. Speech during an answer pauses it, words end it, and the conversation keeps what was heard. The settings
-        are those of this moment.
+        live. Speech during an answer pauses it, words end it, and the conversation keeps what was heard. Changed
+        settings are heard by from the next utterance on, and spoken by from the next answer on.
 
         Raises:
             SpeechModelNotFound: the speech model is not on this machine.
             VoiceUnavailable: there is nothing to speak with.
         """
-        from ..voice.speaking import Speaker
-        from ..voice.synthesis import open_synthesizer
-        from ..voice.values import AudioFormat
-        from .converse import SpokenConversation
-
-        settings = self.settings.voice
-        if listening is None:
-            listening = self._speech.shared(settings) if live else self._speech.transcriber(settings)
-        voice = synthesizer or (open_synthesizer(settings) if sink is not None else None)
-        speaker = (
-            Speaker(voice, sink, settings.speech_ahead_seconds) if voice is not None and sink is not None else None
-        )
-        return SpokenConversation(
-            self,
+        return self._talks.begin(
             audio,
-            audio_format or getattr(audio, "audio_format", AudioFormat()),
+            sink,
+            audio_format,
+            collection,
+            conversation or self.start_conversation(collection),
+            synthesizer,
             listening,
-            speaker,
-            collection=collection,
-            conversation=conversation,
+            live=live,
             paced=paced,
         )
 
@@ -308,28 +323,3 @@ class Assistant:
     def status(self) -> LibraryStatus:
         """Counts, sizes, and what was healed at the start."""
         return self._library.status()
-
-    async def ingest_async(
-        self, paths: Sequence[Path | str] | Path | str, collection: str | None = None, **options: Any
-    ) -> IngestReport:
-        """`ingest` under asyncio."""
-        return await run_cancellable(self.ingest, paths, collection, **options)
-
-    async def search_async(self, query: str, collection: str | None = None, top_k: int | None = None) -> SearchResult:
-        """`search` under asyncio."""
-        return await asyncio.to_thread(self.search, query, collection, top_k)
-
-    async def ask_async(self, question: str, collection: str | None = None, **options: Any) -> Answer:
-        """`ask` under asyncio."""
-        return await run_cancellable(self.ask, question, collection, **options)
-
-    def stream_async(self, question: str, collection: str | None = None, **options: Any) -> AsyncIterator[AnswerEvent]:
-        """`stream` under asyncio; leaving the loop early stops the work."""
-        return iterate_cancellable(self.stream, question, collection, **options)
-
-
-def _words_of(question: str) -> str:
-    words = " ".join(question.split())
-    if not words:
-        raise EmptyQuestion("the question is empty: ask something")
-    return words

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+if TYPE_CHECKING:
+    from ..rag.values import IngestReport, SearchResult
+    from .values import Answer, AnswerEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,3 +57,30 @@ def _close(iterator: object) -> None:
     close = getattr(iterator, "close", None)
     if close is not None:
         close()
+
+
+class AsyncTwins:
+    """The methods of `Assistant` that work long, for use under asyncio; cancelling the task stops the work."""
+
+    ingest: Callable[..., IngestReport]
+    search: Callable[..., SearchResult]
+    ask: Callable[..., Answer]
+    stream: Callable[..., Iterator[AnswerEvent]]
+
+    async def ingest_async(
+        self, paths: Sequence[Path | str] | Path | str, collection: str | None = None, **options: Any
+    ) -> IngestReport:
+        """`ingest` under asyncio."""
+        return await run_cancellable(self.ingest, paths, collection, **options)
+
+    async def search_async(self, query: str, collection: str | None = None, top_k: int | None = None) -> SearchResult:
+        """`search` under asyncio."""
+        return await asyncio.to_thread(self.search, query, collection, top_k)
+
+    async def ask_async(self, question: str, collection: str | None = None, **options: Any) -> Answer:
+        """`ask` under asyncio."""
+        return await run_cancellable(self.ask, question, collection, **options)
+
+    def stream_async(self, question: str, collection: str | None = None, **options: Any) -> AsyncIterator[AnswerEvent]:
+        """`stream` under asyncio; leaving the loop early stops the work."""
+        return iterate_cancellable(self.stream, question, collection, **options)

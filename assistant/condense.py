@@ -65,11 +65,15 @@ def condense(
     model: LanguageModel | None,
     language: str | None,
     cancel: threading.Event | None = None,
+    instruction: str = "",
 ) -> str:
-    """The stand-alone form of ``question``, which refers to the last turns of ``history`` (one or more)."""
+    """The stand-alone form of ``question``, which refers to the last turns of ``history`` (one or more).
+
+    ``instruction`` takes the place of the project's own.
+    """
     if model is not None:
         try:
-            proposal = _propose(question, history, model, cancel)
+            proposal = _propose(question, history, model, cancel, instruction or _INSTRUCTION)
         except ModelError as error:  # no template, or a context too small for the examples
             _LOG.debug("the follow-up question is not rewritten: %s", error)
             proposal = ""
@@ -78,20 +82,22 @@ def condense(
     return _with_earlier_words(question, history[-1], language or "en")
 
 
-def _propose(question: str, history: Sequence[Turn], model: LanguageModel, cancel: threading.Event | None) -> str:
+def _propose(
+    question: str, history: Sequence[Turn], model: LanguageModel, cancel: threading.Event | None, instruction: str
+) -> str:
     messages: list[Message] = []
     for asked, answered, follow_up, rewritten in _EXAMPLES:
-        messages.append({"role": "user", "content": _task([(asked, answered)], follow_up)})
+        messages.append({"role": "user", "content": _task([(asked, answered)], follow_up, instruction)})
         messages.append({"role": "assistant", "content": rewritten})
     earlier = [(turn.standalone_question, turn.answer) for turn in history]
-    messages.append({"role": "user", "content": _task(earlier, question)})
+    messages.append({"role": "user", "content": _task(earlier, question, instruction)})
     generation = model.generate(messages, Sampling(max_tokens=48, stop=("\n",)), cancel)
     return generation.text.strip()
 
 
-def _task(turns: Sequence[tuple[str, str]], question: str) -> str:
+def _task(turns: Sequence[tuple[str, str]], question: str, instruction: str) -> str:
     talk = "\n".join(f"Q: {asked}\nA: {answered}" for asked, answered in turns)
-    return f"{talk}\nLast question: {question}\n{_INSTRUCTION}"
+    return f"{talk}\nLast question: {question}\n{instruction}"
 
 
 def _faithful(proposal: str, question: str, history: Sequence[Turn], language: str) -> bool:

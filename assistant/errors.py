@@ -11,5 +11,9 @@ class EmptyQuestion(AssistantError):
     """The question holds no words."""
 
 
+class QuestionTooLong(AssistantError):
+    """The question is longer than the settings allow."""
+
+
 class UnknownConversation(AssistantError):
     """No conversation has this id."""

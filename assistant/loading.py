@@ -1,16 +1,19 @@
-"""Loads the language model beside other work, and keeps the one that the settings name."""
+"""The language model of each snapshot: loaded beside other work, when first asked for or when settings change."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ..config.schema import ModelSettings
+from ..config.schema import ModelSettings, Settings
+from ..config.subscribers import Objection
 from ..model.protocol import LanguageModel
 
 _LOG = logging.getLogger(__name__)
+_MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,28 +24,92 @@ class LoadedModel:
     reason: str = ""
 
 
-class ModelLoader:
-    """Opens and warms up models on a thread of its own; a failure is tried again with the next request."""
+class LanguagePart:
+    """The language model that one state of the settings names. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="capibara-model")
+    def __init__(self, settings: ModelSettings, worker: ThreadPoolExecutor) -> None:
+        self._settings = settings
+        self._worker = worker
         self._lock = threading.Lock()
-        self._settings: ModelSettings | None = None
         self._future: Future[LoadedModel] | None = None
 
-    def request(self, settings: ModelSettings) -> Future[LoadedModel]:
-        """The model for ``settings``, loading or ready; the one before is let go when its requests are done."""
+    @property
+    def asked(self) -> bool:
+        """It is loaded, or loading."""
+        return self._future is not None
+
+    def request(self) -> Future[LoadedModel]:
+        """The model, loading or ready; what failed is tried again."""
         with self._lock:
             failed = self._future is not None and self._future.done() and self._future.result().model is None
-            if self._future is None or failed or settings != self._settings:
-                self._settings = settings
-                self._future = self._worker.submit(_load, settings)
+            if self._future is None or failed:
+                self._future = self._worker.submit(_load, self._settings)
             return self._future
 
+
+class LanguageModels:
+    """The `Subscriber` for ``[model]``. A model in use is replaced by one that is loaded, or not at all.
+
+    ``available`` tells the bytes of memory that can be had.
+    """
+
+    name = "language"
+    keys = ("model",)
+
+    def __init__(self, available: Callable[[], int] | None = None) -> None:
+        self._available = available
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="capibara-model")
+
+    def check(self, settings: Settings) -> Iterable[Objection]:
+        """A device that is named must be there; "auto" costs nothing to check."""
+        if settings.model.device != "auto":
+            from ..model.device import find_device
+            from ..model.errors import DeviceNotFound
+
+            try:
+                find_device(settings.model.device)
+            except DeviceNotFound as error:
+                yield Objection("model.device", str(error))
+
+    def prepare(self, settings: Settings, before: LanguagePart | None) -> LanguagePart:
+        """At the start nothing is loaded; later, what takes the place of a loaded model must be found and fit."""
+        part = LanguagePart(settings.model, self._worker)
+        if before is not None:
+            self.require(settings.model)
+            if before.asked and (loaded := part.request().result()).model is None:
+                raise Objection("model.path", loaded.reason)
+        return part
+
+    def require(self, settings: ModelSettings) -> None:
+        """The model is there, can be run, and fits into memory beside what is there.
+
+        Raises:
+            Objection: it is not, cannot, or does not; with the numbers.
+        """
+        from ..model.errors import ModelError
+        from ..model.memory import available_bytes, estimate_for
+
+        try:
+            needed = estimate_for(settings).peak
+        except ModelError as error:
+            raise Objection("model.path", str(error)) from error
+        available = (self._available or available_bytes)()
+        if needed > available:
+            raise Objection(
+                "model.path",
+                f"loading {settings.path} takes about {needed / _MIB:,.0f} MiB, and {available / _MIB:,.0f} MiB are "
+                "free: set model.compute to int8, lower model.context_tokens, or choose a smaller model",
+            )
+
+    def activate(self, part: LanguagePart) -> None:
+        """Nothing to do: requests ask the part."""
+
+    def retire(self, part: LanguagePart) -> None:
+        """The model goes with the last reference to its part."""
+
     def close(self) -> None:
-        """Wait for a load in progress and let the model go."""
+        """Wait for a load in progress."""
         self._worker.shutdown(cancel_futures=True)
-        self._future = None
 
 
 def _load(settings: ModelSettings) -> LoadedModel:

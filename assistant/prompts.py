@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..config.schema import Settings
 from ..model.protocol import LanguageModel, Message
 from ..rag.values import Passage
 from .conversations import Turn
@@ -61,32 +62,39 @@ def _example(text: str, question: str, answer: str) -> str:
 
 
 def compose_prompt(
-    model: LanguageModel, question: str, passages: Sequence[Passage], history: Sequence[Turn], answer_tokens: int
+    model: LanguageModel, question: str, passages: Sequence[Passage], history: Sequence[Turn], settings: Settings
 ) -> Prompt:
-    """Put as many passages, then earlier turns, into the prompt as leave room for ``answer_tokens``.
+    """Put as many passages, then earlier turns, into the prompt as leave room for the longest answer.
 
     Passages are taken best first and one that does not fit is passed over; turns are taken newest first.
     """
-    budget = model.context_tokens - answer_tokens
+    budget = model.context_tokens - settings.generation.max_tokens
+    told = _instructions(settings)
     used: list[Passage] = []
     for passage in passages:
-        if _tokens(model, _compose_messages(question, [*used, passage], [])) <= budget:
+        if _tokens(model, _compose_messages(told, question, [*used, passage], [])) <= budget:
             used.append(passage)
     turns: list[Turn] = []
     for turn in reversed(history):
-        if _tokens(model, _compose_messages(question, used, [turn, *turns])) > budget:
+        if _tokens(model, _compose_messages(told, question, used, [turn, *turns])) > budget:
             break
         turns.insert(0, turn)
     return Prompt(
-        tuple(_compose_messages(question, used, turns)),
+        tuple(_compose_messages(told, question, used, turns)),
         tuple(used),
         len(passages) - len(used),
         len(history) - len(turns),
     )
 
 
-def _compose_messages(question: str, passages: Sequence[Passage], turns: Sequence[Turn]) -> list[Message]:
-    messages: list[Message] = [{"role": "system", "content": _COMPOSE}]
+def _instructions(settings: Settings) -> str:
+    """The persona, then how to answer: in the settings' words, or in the project's."""
+    parts = (settings.assistant.persona, settings.prompts.compose or _COMPOSE)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _compose_messages(told: str, question: str, passages: Sequence[Passage], turns: Sequence[Turn]) -> list[Message]:
+    messages: list[Message] = [{"role": "system", "content": told}]
     for turn in turns:
         messages.append({"role": "user", "content": turn.question})
         messages.append({"role": "assistant", "content": turn.answer})

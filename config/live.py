@@ -94,6 +94,11 @@ class LiveSettings:
         """What a request that begins now would see, outside any variant. To keep its parts, `pin` it."""
         return self._generations.current.snapshots[DEFAULT]
 
+    def latest(self, unit: str) -> Snapshot:
+        """What a request of ``unit`` that begins now would see; the same object until settings change."""
+        with self._generations.pin(unit, None) as snapshot:
+            return snapshot
+
     def pin(
         self, unit: str | None = None, variant: str | None = None
     ) -> contextlib.AbstractContextManager[Snapshot, bool | None]:
@@ -114,6 +119,12 @@ class LiveSettings:
         if self._watcher is None:
             self._watcher = FileWatcher(lambda: self._watched, self._files_changed, **options)
             self._watcher.start()
+            self._files_changed()  # what was saved between the first reading and now
+
+    @property
+    def watched(self) -> tuple[Path, ...]:
+        """The files and folders that settings come from, or would if they were there."""
+        return self._watched
 
     @property
     def watching(self) -> WatchState:
@@ -195,9 +206,9 @@ class LiveSettings:
     def _files_changed(self) -> None:
         """As `reload`, unless files, variables and arguments are as they were when last read."""
         with self._changing:
-            read = self._read_all()
-            if read.digest != self._seen:
-                self._attempt("file", lambda: read, self._overrides)
+            # A file that a change brings in is watched from then on, and may have been saved just before.
+            while (read := self._read_all()).digest != self._seen:
+                self._attempt("file", lambda read=read: read, self._overrides)
 
     def _read_all(self) -> Sources:
         self._trace("read")
@@ -264,6 +275,8 @@ class LiveSettings:
     def _ended(self, result: ReloadResult) -> ReloadResult:
         self._last = result
         self.metrics.ended(result)
+        if self._watcher is not None:
+            self._watcher.renew()
         return result
 
     def _record(self, prepared: Prepared, trigger: str) -> GenerationRecord:

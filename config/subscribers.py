@@ -24,8 +24,13 @@ class Subscriber(Protocol):
     the same way. What `prepare` does must have no effect on parts that are in use.
     """
 
-    name: str
-    keys: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Settings, or whole sections, that a part depends on."""
+        ...
 
     def check(self, settings: Settings) -> Iterable[Objection]:
         """What stands against ``settings``, found without making anything: missing devices, too little memory."""

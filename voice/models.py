@@ -70,12 +70,12 @@ def _cached(name: str, full: str) -> Path:
 
     try:
         return Path(snapshot_download(full, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError) as error:
+    except (LocalEntryNotFoundError, HFValidationError):  # which speak of connections; nothing was to be fetched
         called = name if name == full else f"{name} ({full})"
         raise SpeechModelNotFound(
             f"speech model {called} is not in {HF_HUB_CACHE}: run `capibara models pull {name}`, "
             "or set voice.model to the folder of one"
-        ) from error
+        ) from None
 
 
 def open_transcriber(settings: VoiceSettings) -> WhisperTranscriber:
@@ -87,4 +87,10 @@ def open_transcriber(settings: VoiceSettings) -> WhisperTranscriber:
     from .whisper import WhisperTranscriber
 
     folder = find_speech_model(settings.model)
-    return WhisperTranscriber(folder, compute=settings.compute, threads=settings.threads, beam=settings.beam)
+    return WhisperTranscriber(
+        folder,
+        name=settings.model,
+        compute=settings.compute,
+        threads=settings.threads,
+        device=settings.device,
+    )

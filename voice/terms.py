@@ -60,7 +60,7 @@ class Terms:
         return samples(self.settings.window_seconds)
 
     def options(self, *, final: bool) -> DecodeOptions:
-        return DecodeOptions(self.language.language, self.hotwords, final=final)
+        return DecodeOptions(self.language.language, self.hotwords, final=final, beam=self.settings.beam)
 
 
 class Succession:

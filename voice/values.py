@@ -103,11 +103,13 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How one piece of audio is decoded. ``language`` None: detect it. ``final``: spend the effort of a final."""
+    """How one piece of audio is decoded. ``language`` None: detect it. A final is decoded with ``beam`` beams, partials
+    greedily."""
 
     language: str | None = None
     hotwords: tuple[str, ...] = ()
     final: bool = False
+    beam: int = 5
 
 
 @dataclass(frozen=True, slots=True)

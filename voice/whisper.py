@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from .errors import LanguageUnknown, SpeechModelNotFound, TranscriptionFailed, VoiceUnavailable
+from .errors import ComputeUnsupported, LanguageUnknown, SpeechModelNotFound, TranscriptionFailed, VoiceUnavailable
 from .hallucination import believable, without_loops
 from .values import SAMPLE_RATE, DecodeOptions, Segment, Transcript, Word, samples
 
@@ -34,23 +34,33 @@ class WhisperTranscriber:
 
     Args:
         folder: holds ``model.bin``, ``config.json``, ``tokenizer.json`` and a vocabulary.
+        name: what messages call it; none: the folder's.
         compute: CTranslate2's name, or "auto": int8 on CPU, float16 on a GPU.
         threads: of one decode; None: all cores.
-        beam: beams of a final; partials are decoded greedily.
+        device: CTranslate2's name, or "auto": a GPU if there is one.
     """
 
-    def __init__(self, folder: Path, *, compute: str = "auto", threads: int | None = None, beam: int = 5) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "",
+        compute: str = "auto",
+        threads: int | None = None,
+        device: str = "auto",
+    ) -> None:
         self._folder = folder
+        self._name = name or folder.name
         self._compute = compute
         self._threads = threads
-        self._beam = beam
+        self._device = device
         self._loaded: WhisperModel | None = None
         self._languages: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
-        return self._folder.name
+        return self._name
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -83,7 +93,9 @@ class WhisperTranscriber:
     def _check_language(self, asked: str | None) -> None:
         if asked is not None and asked not in self._languages:
             known = f"; it knows {', '.join(self._languages)}" if len(self._languages) < 10 else ""
-            raise LanguageUnknown(f"speech model {self.name} does not know the language {asked!r}{known}")
+            raise LanguageUnknown(
+                f"speech model {self.name} does not know the language {asked!r} (voice.language){known}"
+            )
 
     def _decode(
         self, model: WhisperModel, audio: Float32[np.ndarray, " S"], options: DecodeOptions, forbid_repetition: bool
@@ -91,7 +103,7 @@ class WhisperTranscriber:
         found, info = model.transcribe(
             audio,
             language=options.language,
-            beam_size=self._beam if options.final else 1,
+            beam_size=options.beam if options.final else 1,
             temperature=0.0,
             condition_on_previous_text=False,
             word_timestamps=True,
@@ -113,16 +125,22 @@ class WhisperTranscriber:
 
     def _load(self) -> WhisperModel:
         try:
-            from ctranslate2 import get_cuda_device_count
+            from ctranslate2 import get_cuda_device_count, get_supported_compute_types
             from faster_whisper import WhisperModel
         except ImportError as error:
-            raise VoiceUnavailable("transcription needs faster-whisper: pip install 'capibara[voice]'") from error
+            raise VoiceUnavailable("transcription needs faster-whisper: pip install faster-whisper") from error
         compute = self._compute
         if compute == "auto":
-            compute = "float16" if get_cuda_device_count() else "int8"
+            compute = "float16" if self._device != "cpu" and get_cuda_device_count() else "int8"
         threads = self._threads or os.cpu_count() or 1
         try:
-            return WhisperModel(str(self._folder), compute_type=compute, cpu_threads=threads, local_files_only=True)
+            return WhisperModel(
+                str(self._folder),
+                device=self._device,
+                compute_type=compute,
+                cpu_threads=threads,
+                local_files_only=True,
+            )
         except (RuntimeError, ValueError, OSError) as error:
             raise SpeechModelNotFound(f"speech model in {self._folder} cannot be loaded: {error}") from error
 

@@ -94,7 +94,7 @@ def test_a_conversation_is_answered_from_the_collection_it_was_begun_over(tmp_pa
 
 def test_cancelling_does_not_wait_for_a_model_that_is_loading(examples: Assistant):
     cancel, never = threading.Event(), Future()
-    events = Answerer(examples.library, never, examples.settings).stream(MUSTER, "default", [], cancel)
+    events = Answerer(examples.library, examples.library.parts(), never, examples.settings).stream(MUSTER, "default", [], cancel)
     assert isinstance(next(events), Retrieved)
     threading.Timer(0.1, cancel.set).start()
     *_, last = events
@@ -170,31 +170,6 @@ def test_a_composing_model_is_streamed_with_checked_markers(tmp_path):
         assert citation.quote in note.read_text()
 
 
-def test_a_watched_file_takes_effect_with_the_next_request_and_a_broken_one_changes_nothing(tmp_path):
-    note, file = tmp_path / "note.txt", tmp_path / "data" / "capibara.toml"
-    note.write_text("The spare key hangs behind the blue kayak. The dog is called Bruno.")
-    file.parent.mkdir()
-    file.write_text("[rag]\ntop_k = 3\n")
-    with Assistant.open(file.parent, watch=True) as assistant:
-        assert assistant.settings.rag.top_k == 3
-        file.write_text("[rag]\ntop_k = 4\n")
-        assert assistant.settings.rag.top_k == 4
-        file.write_text("[rag]\ntop_k = 'many'\n")
-        assert assistant.settings.rag.top_k == 4
-        file.write_text("[rag]\ntop_k = 5\nembedding_model = 'other'\n")
-        assert assistant.settings.rag.top_k == 4
-        file.write_text("[rag]\ntop_k = 6\n")
-        assert assistant.settings.rag.top_k == 6
-
-
-def test_without_watching_the_settings_stay_as_they_were_opened(tmp_path):
-    file = tmp_path / "capibara.toml"
-    file.write_text("[rag]\ntop_k = 3\n")
-    with Assistant.open(tmp_path) as assistant:
-        file.write_text("[rag]\ntop_k = 4\n")
-        assert assistant.settings.rag.top_k == 3
-
-
 def test_removed_documents_are_not_cited_any_more(tmp_path):
     first, second = tmp_path / "first.txt", tmp_path / "second.txt"
     first.write_text("The spare key hangs behind the blue kayak.")
@@ -215,7 +190,7 @@ def note(tmp_path) -> Path:
 
 @pytest.mark.parametrize("style", ["evidence", "compose"])
 def test_a_context_too_small_for_the_prompt_leaves_quotes(tmp_path, note, style):
-    overrides = {"model.context_tokens": 128, "assistant.answer_style": style}
+    overrides = {"model.context_tokens": 128, "generation.max_tokens": 120, "assistant.answer_style": style}
     with Assistant.open(tmp_path / "data", overrides=overrides) as assistant:
         assistant.ingest(note)
         conversation = assistant.start_conversation()
