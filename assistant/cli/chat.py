@@ -34,7 +34,7 @@ def chat(invocation: Invocation, collection: Collection = None) -> None:
     /quit     leave; so do quit, exit and Ctrl-D
     Ctrl-C stops the answer that is being written.
     """
-    with invocation.open_filled(collection) as assistant:
+    with invocation.open_filled(collection, watch=True) as assistant:
         talk = Chat(assistant, collection, as_json=invocation.as_json)
         if sys.stdin.isatty():
             note("Ask your documents; /help lists the commands.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from .failures import INTERRUPTED, WRONG_USAGE, Failure, as_failure
+from .hangup import reload_at_hangup
 from .output import write_json
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Invocation:
         from ...config import TextValue
 
         given: dict[str, Any] = {"data_dir": self.data_dir} if self.data_dir else {}
+        if self.verbose:
+            given["logging.level"] = TextValue("debug", "--verbose")
         for assignment in self.assignments:
             key, equals, value = assignment.partition("=")
             if not equals:
@@ -83,25 +86,30 @@ class Invocation:
                     f"{given} is a {is_a}: {option} needs a {needs}", exit_code=WRONG_USAGE, kind="UsageError"
                 )
         loaded, data_dir = open_settings(self.path, overrides=self.overrides())
-        level = "debug" if self.verbose else loaded.settings.logging.level
         logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-        logging.getLogger("capibara").setLevel(level.upper())
+        logging.getLogger("capibara").setLevel(loaded.settings.logging.level.upper())
         return loaded, data_dir
 
-    def open(self) -> Assistant:
-        """The assistant for these options, to be used as a context manager."""
+    def open(self, *, watch: bool = False) -> Assistant:
+        """The assistant for these options, to be used as a context manager.
+
+        With ``watch`` it takes up changed settings: files when they are saved, everything at SIGHUP.
+        """
         from ..assistant import Assistant
 
         self.settings()
-        return Assistant.open(self.path, overrides=self.overrides())
+        assistant = Assistant.open(self.path, watch, overrides=self.overrides())
+        if watch:
+            reload_at_hangup(assistant)
+        return assistant
 
-    def open_filled(self, collection: str | None) -> Assistant:
+    def open_filled(self, collection: str | None, *, watch: bool = False) -> Assistant:
         """As `open`, for a command that needs documents: none are looked for, and no model is loaded, without any.
 
         Raises:
             Failure: the collection, or the whole data folder, holds no documents.
         """
-        assistant = self.open()
+        assistant = self.open(watch=watch)
         name = collection or assistant.settings.assistant.collection
         held = assistant.library.store.collections()
         if name in held:
