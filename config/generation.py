@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .errors import Problem
+from .errors import ConfigError, Problem
 from .fields import Applies
 from .keys import dotted, setting_at
 from .load import LoadedSettings, Sources, key_paths, value_at
@@ -83,6 +83,16 @@ class ReloadResult:
     @property
     def ok(self) -> bool:
         return self.result != "failed"
+
+    def or_raise(self) -> ReloadResult:
+        """Itself.
+
+        Raises:
+            ConfigError: it failed.
+        """
+        if not self.ok:
+            raise ConfigError(self.problems)
+        return self
 
 
 def is_under(key: str, keys: tuple[str, ...]) -> bool:

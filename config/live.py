@@ -24,7 +24,7 @@ from .persist import write_settings
 from .reload_metrics import ReloadMetrics
 from .runtime import merged, without
 from .subscribers import Subscriber
-from .transaction import Prepared, Trace, Transaction, activate, advice_on, discard
+from .transaction import Prepared, Trace, Transaction, activate, advice_on, discard, require_file
 from .variants import DEFAULT
 from .watch import FileWatcher, WatchState
 
@@ -62,7 +62,6 @@ class LiveSettings:
         self._seen = loaded.sources.digest
         self._watched = tuple(loaded.sources.contents)
         self.metrics = ReloadMetrics()
-        self._transaction.resolve(loaded.sources)
         self._transaction.check(loaded)
         prepared = self._transaction.prepare(1, loaded, None)
         self._loaded = loaded
@@ -142,13 +141,17 @@ class LiveSettings:
         ``persist`` also writes them to a TOML file, whose comments are kept: the settings file, or the one named.
 
         Raises:
-            ConfigError: a value is wrong or cannot be used, or the file cannot be written.
+            ConfigError: a value is wrong or cannot be used, or the file cannot be written; all is as before then.
         """
         with self._changing:
-            given = merged({}, values)
-            result = _unless_failed(self._attempt("update", lambda: self._base, self._overrides | given))
+            before, given = self._overrides, merged({}, values)
+            result = self._attempt("update", lambda: self._base, before | given).or_raise()
             if persist is not False:
-                write_settings(persist if isinstance(persist, Path) else self._base.file, given)
+                try:
+                    write_settings(persist if isinstance(persist, Path) else self._base.file, given)
+                except ConfigError:
+                    self._attempt("revert", lambda: self._base, before)
+                    raise
                 self._let_file_speak(tuple(given))
             return result
 
@@ -159,7 +162,7 @@ class LiveSettings:
             ConfigError: what the other sources say cannot be used now.
         """
         with self._changing:
-            return _unless_failed(self._attempt("revert", lambda: self._base, without(self._overrides, keys or ("",))))
+            return self._attempt("revert", lambda: self._base, without(self._overrides, keys or ("",))).or_raise()
 
     def rollback(self, number: int) -> ReloadResult:
         """Serve the settings of generation ``number`` again, as a new generation, until a file changes.
@@ -173,7 +176,7 @@ class LiveSettings:
             if record is None:
                 kept = f"{self._history[0].number} to {self._history[-1].number}"
                 raise LookupError(f"there is no generation {number} to go back to: {kept} are kept")
-            return _unless_failed(self._attempt(f"rollback to {number}", lambda: record.base, record.overrides))
+            return self._attempt(f"rollback to {number}", lambda: record.base, record.overrides).or_raise()
 
     def close(self) -> None:
         """Stop watching and retire every part; requests that still run are not waited for."""
@@ -223,7 +226,7 @@ class LiveSettings:
             base = read()
             if trigger in ("file", "reload", "signal"):
                 self._seen = base.digest
-            _require_file(self._base, base)
+            require_file(self._base, base)
             loaded = self._transaction.resolve(with_runtime(base, runtime_entries(overrides)))
             prepared = None
             if self._transaction.compare(current.loaded, loaded):
@@ -292,15 +295,3 @@ class LiveSettings:
         said = self._transaction.resolve(with_runtime(base, runtime_entries(remaining)))
         if not self._transaction.compare(self._generations.current.loaded, said):
             self._attempt("reload", lambda: base, remaining)
-
-
-def _unless_failed(result: ReloadResult) -> ReloadResult:
-    if not result.ok:
-        raise ConfigError(result.problems)
-    return result
-
-
-def _require_file(before: Sources, now: Sources) -> None:
-    """A settings file that has vanished is more likely a mistake than the wish for the defaults."""
-    if before.file is not None and now.file is None and not now.problems:
-        raise ConfigError([Problem(str(before.file), "has vanished: the settings stay as they are until it is back")])

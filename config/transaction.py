@@ -44,15 +44,13 @@ class Transaction:
         self._trace = trace
 
     def resolve(self, sources: Sources) -> LoadedSettings:
-        """Values and what they say of one another.
+        """The values that the sources lead to.
 
         Raises:
-            ConfigError: they cannot be used.
+            ConfigError: one of them is wrong.
         """
         self._trace("resolve")
-        loaded = resolve(sources)
-        _raise(cross_checks(loaded))
-        return loaded
+        return resolve(sources)
 
     def compare(self, old: LoadedSettings, new: LoadedSettings) -> tuple[Change, ...]:
         """What differs.
@@ -70,12 +68,12 @@ class Transaction:
         return changes
 
     def check(self, loaded: LoadedSettings) -> None:
-        """Whether this machine can do what the settings ask for.
+        """Whether the settings go together, and this machine can do what they ask for.
 
         Raises:
-            ConfigError: it cannot.
+            ConfigError: they do not, or it cannot.
         """
-        problems: list[Problem] = []
+        problems = cross_checks(loaded)
         for subscriber in self._subscribers:
             self._trace(f"check {subscriber.name}")
             for settings in (loaded.settings, *loaded.variants.values()):
@@ -123,6 +121,16 @@ class Transaction:
             raise ConfigError([_problem(loaded, objection)]) from objection
         made.append((subscriber, part))
         return part
+
+
+def require_file(before: Sources, now: Sources) -> None:
+    """A settings file that has vanished is more likely a mistake than the wish for the defaults.
+
+    Raises:
+        ConfigError: it has.
+    """
+    if before.file is not None and now.file is None and not now.problems:
+        raise ConfigError([Problem(str(before.file), "has vanished: the settings stay as they are until it is back")])
 
 
 def discard(made: Iterable[tuple[Subscriber, Any]]) -> None:

@@ -77,6 +77,16 @@ def test_a_persisted_update_that_a_variable_would_undo_stays_at_runtime(file):
     assert settings.loaded.origins["rag.top_k"].kind == "runtime"
 
 
+def test_an_update_that_cannot_be_persisted_is_undone(tmp_path):
+    settings = live(tmp_path / "capibara.toml")
+    with pytest.raises(ConfigError, match="these settings come from no file"):
+        settings.update({"rag.top_k": 8}, persist=True)
+    assert settings.snapshot.settings.rag.top_k == 10
+    with pytest.raises(ConfigError, match="cannot be written"):
+        settings.update({"rag.top_k": 8}, persist=tmp_path / "nowhere" / "capibara.toml")
+    assert settings.snapshot.settings.rag.top_k == 10
+
+
 def test_a_rollback_serves_an_earlier_generation_until_a_file_changes(file):
     settings = live(file)
     write(file, "[rag]\ntop_k = 4\n")
