@@ -8,16 +8,18 @@ replaces the one before.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import Problem
+from .errors import ConfigError, Problem
 from .keys import dotted, setting_at
-from .positions import key_lines
-from .presets import PRESETS, preset_file, preset_names
+from .positions import KeyPath, key_lines
+from .presets import PRESETS, no_preset, preset_file
 from .schema import SCHEMA_VERSION
 from .sources import Entry, Origin, leaves
 
@@ -36,6 +38,8 @@ class FileReader:
     problems: list[Problem] = field(default_factory=list)
     contents: dict[Path, str] = field(default_factory=dict)
     """SHA-256 of each path's content, empty where there is none; a folder holds the names in it."""
+    drafts: Mapping[Path, bytes] = field(default_factory=dict)
+    """Read instead of what these paths hold: a file can be checked before it is written."""
 
     def read(self, file: Path, *, required: bool) -> None:
         """Read ``file`` with what it extends, then its ``config.d``."""
@@ -52,22 +56,23 @@ class FileReader:
 
     def _chain(self, file: Path, named_at: Origin, below: tuple[Path, ...]) -> None:
         """``below``: the files that led here, each extending the next."""
-        absolute = file.absolute()
-        if absolute in below:
-            circle = " extends ".join(path.name for path in (*below[below.index(absolute) :], absolute))
+        real = Path(os.path.realpath(file))  # by whatever way it was named
+        if real in below:
+            circle = " extends ".join(path.name for path in (*below[below.index(real) :], real))
             self.problems.append(Problem(str(named_at), f"extends runs in a circle: {circle}"))
             return
         document = self._document(file, named_at if below else None)
-        tree = self._tree(file, document) if document is not None else None
-        if document is None or tree is None:
+        found = self._parsed(file, document) if document is not None else None
+        if found is None:
             return
-        lines = key_lines(document)
+        tree, lines = found
         for base in self._bases(tree, file, lines):
             where = f"{_shown(file)}:{lines[('extends',)]}"
-            if (found := _base_file(base, file)) is None:
-                self.problems.append(Problem(where, _no_preset(base)))
+            if (base_file := _base_file(base, file)) is None:
+                message = f"{no_preset(base)}, or write a path such as ./{base}.toml"
+                self.problems.append(Problem(where, message))
             else:
-                self._chain(found, Origin("file", where), (*below, absolute))
+                self._chain(base_file, Origin("file", where), (*below, real))
         self.entries += _entries(file, tree, lines)
 
     def _folder(self, folder: Path) -> None:
@@ -81,10 +86,10 @@ class FileReader:
         self.contents[folder] = "\n".join(path.name for path in files)
         for file in files:
             document = self._document(file, None)
-            tree = self._tree(file, document) if document is not None else None
-            if document is None or tree is None:
+            found = self._parsed(file, document) if document is not None else None
+            if found is None:
                 continue
-            lines = key_lines(document)
+            tree, lines = found
             if "extends" in tree:
                 where = f"{file}:{lines[('extends',)]}"
                 self.problems.append(Problem(where, f"extends belongs into the main file, not into {FOLDER_NAME}"))
@@ -105,8 +110,7 @@ class FileReader:
         """The bytes of ``file``; a problem is told at ``named_at``, where another file names this one."""
         self.contents[file] = ""
         try:
-            with file.open("rb") as stream:
-                content = stream.read(LARGEST_FILE + 1)
+            content = self.drafts[file] if file in self.drafts else _beginning(file)
         except OSError as error:
             reason = f"cannot be read: {error.strerror or error}"
             self.problems.append(Problem(str(named_at or file), f"{file} {reason}" if named_at else reason))
@@ -119,11 +123,12 @@ class FileReader:
             return None
         return content
 
-    def _tree(self, file: Path, document: str) -> dict[str, Any] | None:
+    def _parsed(self, file: Path, document: str) -> tuple[dict[str, Any], dict[KeyPath, int]] | None:
+        """The values, and the lines on which they stand."""
         try:
-            tree = tomllib.loads(document)
-        except tomllib.TOMLDecodeError as error:
-            self.problems.append(_syntax_problem(file, document, error))
+            tree, lines = parsed(file, document)
+        except ConfigError as error:
+            self.problems += error.problems
             return None
         version = tree.get("schema_version", SCHEMA_VERSION)
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -131,11 +136,11 @@ class FileReader:
         elif version > SCHEMA_VERSION:
             message = f"written for settings of version {version}, this Capibara knows {SCHEMA_VERSION}: update it"
         else:
-            return tree
-        self.problems.append(Problem(f"{file}:{key_lines(document)[('schema_version',)]}", message))
+            return tree, lines
+        self.problems.append(Problem(f"{file}:{lines[('schema_version',)]}", message))
         return None
 
-    def _bases(self, tree: dict[str, Any], file: Path, lines: dict) -> list[str]:
+    def _bases(self, tree: dict[str, Any], file: Path, lines: dict[KeyPath, int]) -> list[str]:
         given = tree.get("extends", [])
         bases = [given] if isinstance(given, str) else given
         if isinstance(bases, list) and all(isinstance(base, str) and base for base in bases):
@@ -164,7 +169,27 @@ class FileReader:
         return replace(entry, value=text, text_file=path)
 
 
-def _entries(file: Path, tree: dict[str, Any], lines: dict) -> list[Entry]:
+def parsed(file: Path, document: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """The values of a TOML ``document``, and the line of each key.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return tomllib.loads(document), key_lines(document)
+    except RecursionError as error:
+        raise ConfigError([Problem(str(file), "not valid TOML: nested too deeply")]) from error
+    except ValueError as error:  # tomllib's own, and Python's for a number of thousands of digits
+        raise ConfigError([_syntax_problem(file, document, error)]) from error
+
+
+def _beginning(file: Path) -> bytes:
+    """All of ``file``, or enough to see that it is too large."""
+    with file.open("rb") as stream:
+        return stream.read(LARGEST_FILE + 1)
+
+
+def _entries(file: Path, tree: dict[str, Any], lines: dict[KeyPath, int]) -> list[Entry]:
     preset = file.parent == PRESETS
     shown, kind = _shown(file), "preset" if preset else "file"
     entries = []
@@ -190,15 +215,11 @@ def _base_file(base: str, file: Path) -> Path | None:
     return file.parent / Path(base).expanduser()
 
 
-def _no_preset(name: str) -> str:
-    return f"there is no preset {name}; there are {', '.join(preset_names())}, or write a path such as ./{name}.toml"
-
-
 def _is_fragment(path: Path) -> bool:
     return path.suffix == ".toml" and not path.name.startswith(".")
 
 
-def _syntax_problem(file: Path, document: str, error: tomllib.TOMLDecodeError) -> Problem:
+def _syntax_problem(file: Path, document: str, error: ValueError) -> Problem:
     message = str(error)
     position = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message)
     if position is None:

@@ -162,6 +162,13 @@ def value_at(settings: Settings, path: tuple[str, ...]) -> Any:
     return value
 
 
+def may_differ(path: tuple[str, ...]) -> bool:
+    """Whether a variant may set what ``path`` names: what belongs to the process, not to a request, it may not."""
+    setting = setting_at(path)
+    shared = path[0] in ("variants", "keys", "limits") or (setting and setting.applies in ("restart", "at once"))
+    return not shared
+
+
 def _variants(settings: Settings, values: Values) -> dict[str, Settings]:
     found = {}
     for name in settings.variants:
@@ -177,12 +184,7 @@ def _misplaced(entries: Iterable[Entry]) -> list[Problem]:
     problems = []
     for entry in entries:
         inner = within_variant(entry.path)
-        setting = setting_at(inner) if inner else None
-        if (
-            inner
-            and setting
-            and (setting.applies in ("restart", "at once") or inner[0] in ("variants", "keys", "limits"))
-        ):
+        if inner and not may_differ(inner):
             problems.append(Problem(entry.place(), f"{dotted(inner)} is the same for all variants: set it outside"))
     return problems
 

@@ -13,6 +13,9 @@ from .errors import Problem
 from .keys import Setting, dotted
 from .sources import Entry
 
+_LONGEST_TOLD = 100
+_MOST_BITS = 1000
+
 
 def checked(entry: Entry, setting: Setting) -> Any:
     """The entry's value in the setting's type; text is converted, everything else must have the right type.
@@ -44,7 +47,7 @@ def value_problems(entry: Entry, setting: Setting, error: ValidationError) -> li
         else:
             rule = detail["msg"].replace("Input should be", "must be").split(", unable to")[0]
             rule = rule.removeprefix("Value error, ")
-            rule += "" if setting.secret else f", not {shown(detail['input'])}"
+            rule += "" if setting.secret else f", not {_cut(shown(detail['input']))}"
         problems.append(Problem(entry.place(element), f"{name} {rule}"))
     return problems
 
@@ -64,12 +67,19 @@ def shown(value: Any) -> str:
             return "[" + ", ".join(map(shown, value)) + "]"
         case Mapping():
             return "a table"
+        case int() if value.bit_length() > _MOST_BITS:  # Python refuses to write it out
+            return "a number of more than 300 digits"
     return str(value)
+
+
+def _cut(text: str) -> str:
+    """A value is told to be recognised, not to be read."""
+    return text if len(text) <= _LONGEST_TOLD else text[: _LONGEST_TOLD - 1] + "…"
 
 
 def _choice_rule(setting: Setting, given: Any) -> str:
     choices = [str(choice) for choice in get_args(setting.annotation)]
     close = difflib.get_close_matches(str(given), choices, n=1)
     *others, last = map(shown, choices)
-    rule = f"must be {', '.join(others)} or {last}, not {shown(given)}"
+    rule = f"must be {', '.join(others)} or {last}, not {_cut(shown(given))}"
     return rule + (f"; did you mean {shown(close[0])}?" if close else "")

@@ -161,7 +161,7 @@ def test_check_says_which_file_and_folder_are_used(run, tmp_path):
 def test_show_names_every_value_with_its_origin(run, tmp_path, monkeypatch):
     (tmp_path / "c.toml").write_text("\n[rag]\ntop_k = 5\n")
     monkeypatch.setenv("CAPIBARA_RAG__RRF_K", "7")
-    code, out, _ = run("config", "show", "--config", "c.toml", "--set", "rag.collections.es.alpha = 0.3")
+    code, out, _ = run("config", "show", "--origin", "--config", "c.toml", "--set", "rag.collections.es.alpha = 0.3")
     rows = dict(line.split("\t", 1) for line in out.splitlines())
     assert code == 0
     assert rows["rag.top_k"] == "5\tc.toml:3"

@@ -1,0 +1,237 @@
+"""Settings written into a file: what stands there stays, and the file is replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from capibara.config import ConfigError, load_settings
+from capibara.config.persist import replace_file, write_settings
+from capibara.config.sources import split_key
+from capibara.config.toml_edit import Unplaceable, with_value, without_key
+
+WRITTEN = """\
+# What I changed.
+extends = "laptop"  # the machine
+
+[voice]
+model = "base"      # quick
+
+# Search
+[rag]
+top_k = 5           # few
+# alpha = 0.3
+alpha = 0.2
+"""
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return tmp_path / "capibara.toml"
+
+
+def test_only_the_value_that_is_set_differs(file):
+    file.write_text(WRITTEN)
+    write_settings(file, {"rag.top_k": 7})
+    assert file.read_text() == WRITTEN.replace("top_k = 5 ", "top_k = 7 ")
+
+
+def test_several_values_are_set_at_once_and_missing_tables_are_made(file):
+    file.write_text(WRITTEN)
+    write_settings(file, {"rag.rrf_k": 9, "logging.level": "info", "rag.collections.es.alpha": 0.4, "data_dir": "x"})
+    text = file.read_text()
+    kept = [line for line in text.splitlines() if line and line in WRITTEN.splitlines()]
+    assert kept == [line for line in WRITTEN.splitlines() if line]
+    loaded = load_settings(file, environ={}).settings
+    assert (loaded.rag.rrf_k, loaded.rag.alpha, loaded.rag.collections["es"].alpha) == (9, 0.2, 0.4)
+    assert (loaded.logging.level, loaded.data_dir) == ("info", file.parent / "x")
+
+
+def test_a_missing_file_is_made(file):
+    write_settings(file, {"rag.top_k": 3, "variants.b.set.rag.alpha": 0.1})
+    assert file.read_text() == "[rag]\ntop_k = 3\n\n[variants.b.set.rag]\nalpha = 0.1\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "written"),
+    [
+        ("model.threads", None, 'threads = "none"'),
+        ("data_dir", Path("/srv/data"), 'data_dir = "/srv/data"'),
+        ("generation.stop", ("a", 'b"\n'), 'stop = ["a", "b\\"\\n"]'),
+        ("rag.dedup", False, "dedup = false"),
+        ("rag.alpha", 1, "alpha = 1"),
+        ('rag.collections."mis notas".alpha', 0.5, '[rag.collections."mis notas"]'),
+    ],
+)
+def test_values_are_written_as_the_loader_reads_them(file, key, value, written):
+    write_settings(file, {key: value})
+    assert written in file.read_text().splitlines()
+    load_settings(file, environ={})
+
+
+def test_a_link_stays_a_link_and_its_target_is_written(file, tmp_path):
+    target = tmp_path / "dotfiles" / "mine.toml"
+    target.parent.mkdir()
+    target.write_text("rag.top_k = 5\n")
+    file.symlink_to(target)
+    write_settings(file, {"rag.top_k": 6})
+    assert file.is_symlink()
+    assert target.read_text() == "rag.top_k = 6\n"
+    assert [path.name for path in target.parent.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_the_mode_of_the_file_stays(file, mode):
+    file.write_text("rag.top_k = 5")
+    file.chmod(mode)
+    write_settings(file, {"rag.top_k": 6})
+    assert file.stat().st_mode & 0o777 == mode
+
+
+def test_a_new_file_can_be_read_by_its_owner_alone(file):
+    write_settings(file, {"keys.hub": "hf_x"})
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[rag\ntop_k = 5", "not valid TOML, so nothing is written to it: "),
+        (b"# ma\xf1ana\n", "not valid TOML, so nothing is written to it: "),
+        (b"rag = 5\n", "rag.alpha lies below a key that is no table, so nothing is written to it"),
+        (b"[[rag]]\ntop_k = 5\n", "rag.alpha lies below a key that is no table, so nothing is written to it"),
+    ],
+)
+def test_a_file_that_cannot_be_edited_is_left_as_it_is(file, content, message):
+    file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        write_settings(file, {"rag.alpha": 0.1})
+    assert str(caught.value).startswith(f"{file}: {message}")
+    assert file.read_bytes() == content
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_when_one_value_cannot_be_set_none_is(file):
+    file.write_text("rag.top_k = 5\nvoice = 1\n")
+    with pytest.raises(ConfigError):
+        write_settings(file, {"rag.top_k": 6, "voice.beam": 2})
+    assert file.read_text() == "rag.top_k = 5\nvoice = 1\n"
+
+
+def test_text_that_is_no_unicode_is_refused(file):
+    with pytest.raises(ConfigError, match="nothing is written"):
+        write_settings(file, {"data_dir": "\udcff"})
+    assert not file.exists()
+
+
+def test_a_folder_that_is_missing_is_told(tmp_path):
+    file = tmp_path / "none" / "capibara.toml"
+    with pytest.raises(ConfigError) as caught:
+        write_settings(file, {"rag.top_k": 6})
+    assert str(caught.value) == f"{file}: cannot be written: No such file or directory"
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
+    occupied = tmp_path / "capibara.toml"
+    (occupied / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        replace_file(occupied, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["capibara.toml"]
+    assert (occupied / "inside").is_dir()
+
+
+def test_settings_without_a_file_have_nowhere_to_be_written():
+    with pytest.raises(ConfigError, match="come from no file: name the one to write to"):
+        write_settings(None, {"rag.top_k": 6})
+
+
+def test_a_secret_is_written_out_and_is_in_no_message_where_it_cannot_be(file):
+    write_settings(file, {"keys.hub": SecretStr("s3cret")})
+    assert load_settings(file, environ={}).settings.keys.hub == SecretStr("s3cret")
+    file.write_text("keys = 5")
+    with pytest.raises(ConfigError) as caught:
+        write_settings(file, {"keys.hub": SecretStr("s3cret")})
+    assert "s3cret" not in str(caught.value)
+
+
+LAYOUTS = [
+    "",
+    "# only a comment",
+    "rag.top_k = 5",
+    "rag.top_k = 5\nrag.alpha = 0.1\nvoice.beam = 2\n",
+    "rag = {top_k = 5}\n",
+    "rag = {top_k = 5, collections = {es = {alpha = 0.1}}}\n[voice]\nbeam = 2",
+    "[rag]\ntop_k = 5\n[voice]\nbeam = 1\n[rag.collections.es]\nalpha = 0.1\n",
+    "[rag.collections.es]\nalpha = 0.1\n[voice]\nbeam = 1\n[rag]\ntop_k = 5 # few\n",
+    "[rag]\n\n# end",
+    "[rag]\r\ntop_k = 5 # few\r\n\r\n[voice]\r\nbeam = 1\r\n",
+    "[ rag ]\n[ rag . collections . 'a.b' ]\nalpha = 1",
+    "[rag]\ncollections.es.alpha = 0.1\ntop_k = 3",
+    "[rag.collections]\nes = {alpha = 0.2}\n[variants.b]\nshare = 0.1\n[variants.b.set]\nrag.alpha = 0.3",
+    "generation.stop = [\n 'a', # one\n 'b',\n]\n",
+]
+CHANGES = {
+    "rag.top_k": 7,
+    "rag.alpha": 0.25,
+    "rag.collections.es.alpha": 0.4,
+    'rag.collections."a.b".alpha': 0.5,
+    "rag.collections.rag.alpha": 0.3,
+    "variants.b.set.rag.alpha": 0.9,
+    "variants.b.share": 0.2,
+    "voice.beam": 3,
+    "data_dir": "/x",
+    "assistant.persona": "'''\x00\n\"\"\"\\",
+    "generation.stop": ["a", "b\n"],
+}
+
+
+def put(tree: dict, path: tuple[str, ...], value: object) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(layout=st.sampled_from(LAYOUTS), keys=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=5))
+def test_however_a_file_is_laid_out_what_is_set_is_what_is_read_and_nothing_else_changes(layout, keys):
+    text, meant = layout, tomllib.loads(layout)
+    for key in keys:
+        text = with_value(text, split_key(key), CHANGES[key])
+        put(meant, split_key(key), CHANGES[key])
+    assert tomllib.loads(text) == meant
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_key_can_be_taken_out_again(layout):
+    for key in CHANGES:
+        path = split_key(key)
+        with_it = with_value(layout, path, CHANGES[key])
+        meant = tomllib.loads(with_it)
+        table = meant
+        for name in path[:-1]:
+            table = table[name]
+        del table[path[-1]]
+        assert tomllib.loads(without_key(with_it, path)) == meant
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (("rag", "alpha"), "# mine\n[rag]\n# b\ntop_k = 1\n\n# voice\n[voice]\nbeam = 1\n"),
+        (("rag",), "# mine\n\n# voice\n[voice]\nbeam = 1\n"),
+        (("voice", "beam"), "# mine\n[rag]\nalpha = 1 # a\n# b\ntop_k = 1\n\n# voice\n[voice]\n"),
+    ],
+)
+def test_comments_stay_when_a_key_or_a_table_goes(path, expected):
+    text = "# mine\n[rag]\nalpha = 1 # a\n# b\ntop_k = 1\n\n# voice\n[voice]\nbeam = 1\n"
+    assert without_key(text, path) == expected
+
+
+def test_a_value_in_the_way_is_told():
+    with pytest.raises(Unplaceable, match="lies below a key that is no table"):
+        with_value("rag = 5", ("rag", "alpha"), 1)
