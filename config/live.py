@@ -30,6 +30,7 @@ from .watch import FileWatcher, WatchState
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 100
+_LOOKS, _LOOK_SECONDS = 20, 0.02
 
 
 class LiveSettings:
@@ -210,8 +211,17 @@ class LiveSettings:
         """As `reload`, unless files, variables and arguments are as they were when last read."""
         with self._changing:
             # A file that a change brings in is watched from then on, and may have been saved just before.
-            while (read := self._read_all()).digest != self._seen:
+            while (read := self._read_settled()) is not None and read.digest != self._seen:
                 self._attempt("file", lambda read=read: read, self._overrides)
+
+    def _read_settled(self) -> Sources | None:
+        """The sources as the watcher saw them settle; None: a newer save is under way, of which it will tell."""
+        for _ in range(_LOOKS):
+            read = self._read_all()
+            if self._watcher is None or not self._watcher.disagrees(read.contents):
+                return read
+            time.sleep(_LOOK_SECONDS)
+        return None
 
     def _read_all(self) -> Sources:
         self._trace("read")

@@ -8,7 +8,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -86,6 +86,16 @@ class FileWatcher:
         self._unannounced_at: float | None = None
         self._poll_at = self._glance_at = 0.0
         self._retry_at = math.inf if polling else 0.0
+
+    def disagrees(self, digests: Mapping[Path, str]) -> bool:
+        """True where a file holds something else than what had settled: it has been saved again, or is being saved.
+
+        ``digests``: SHA-256 of files as they were just read, empty for those that were missing. To be asked within
+        ``changed``, which should read again, or leave it: the newer contents are told once they have settled.
+        """
+        settled = {path: value or "" for path, value in self._settling.settled.items()}
+        comparable = (path for path, digest in digests.items() if len(digest) in (0, 64) and path in settled)
+        return any(settled[path] != digests[path] for path in comparable if len(settled[path]) in (0, 64))
 
     @property
     def state(self) -> WatchState:

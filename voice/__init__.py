@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .errors import (
         AudioError,
         AudioFormatError,
+        ComputeUnsupported,
         LanguageUnknown,
         MicrophoneError,
         SpeechModelNotFound,
@@ -54,8 +55,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "audio_files": ("AudioFile",),
     "errors": (
-        "AudioError", "AudioFormatError", "LanguageUnknown", "MicrophoneError", "SpeechModelNotFound",
-        "StreamClosed", "TranscriptionFailed", "VoiceError", "VoiceUnavailable",
+        "AudioError", "AudioFormatError", "ComputeUnsupported", "LanguageUnknown", "MicrophoneError",
+        "SpeechModelNotFound", "StreamClosed", "TranscriptionFailed", "VoiceError", "VoiceUnavailable",
     ),
     "metrics": ("Distribution", "VoiceMetrics"),
     "microphone": ("Microphone",),
@@ -92,6 +93,7 @@ __all__ = [
     "AudioSource",
     "BargeIn",
     "ClockedSink",
+    "ComputeUnsupported",
     "DecodeOptions",
     "Distribution",
     "Dropped",

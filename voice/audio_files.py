@@ -36,7 +36,7 @@ class AudioFile:
         try:
             import av.error
         except ImportError as error:
-            raise VoiceUnavailable("reading audio files needs PyAV: pip install 'capibara[voice]'") from error
+            raise VoiceUnavailable("reading audio files needs PyAV: pip install av") from error
         self._av = av
         self._path = path = Path(path).expanduser()
         self._guard = threading.Lock()
@@ -56,7 +56,7 @@ class AudioFile:
         """The audio, once.
 
         Raises:
-            AudioError: not a single block could be decoded though the file is not empty.
+            AudioError: there is none: nothing after the header, or nothing that could be decoded.
         """
         decoded = broken = 0
         for frame in self._guarded_frames():
@@ -66,7 +66,9 @@ class AudioFile:
             decoded += 1
             yield _floats(frame, self.audio_format.channels)
         if broken and not decoded:
-            raise AudioError(f"{self._path.name}: damaged; nothing in it could be decoded")
+            raise AudioError(f"{self._path}: damaged; nothing in it could be decoded")
+        if not decoded and not self._closed:
+            raise AudioError(f"{self._path} holds no audio")
 
     def close(self) -> None:
         """May be called while another thread reads: that ends with the block in work."""
@@ -102,17 +104,17 @@ class AudioFile:
         except PermissionError:
             raise AudioError(f"{path} may not be read") from None
         except (self._av.error.FFmpegError, OSError, ValueError) as error:
-            raise AudioError(f"{path.name}: not an audio file that can be read ({_reason(error)})") from error
+            if file is None and path.is_file() and path.stat().st_size == 0:
+                raise AudioError(f"{path} is empty") from None
+            raise AudioError(f"{path}: not an audio file that can be read ({_reason(error)})") from error
 
     def _describe(self) -> tuple[AudioFormat, float | None]:
         if not self._container.streams.audio:
-            raise AudioError(f"{self._path.name}: holds no audio")
+            raise AudioError(f"{self._path} holds no audio")
         stream = self._container.streams.audio[0]
         rate, channels = stream.rate or 0, stream.channels or 0
         if rate <= 0 or not 1 <= channels <= MAX_CHANNELS:
-            raise AudioError(
-                f"{self._path.name}: {rate} Hz and {channels} channels; that is no audio that can be heard"
-            )
+            raise AudioError(f"{self._path}: {rate} Hz and {channels} channels; that is no audio that can be heard")
         length = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
         return AudioFormat(rate, channels, "f32le"), length
 
@@ -130,7 +132,7 @@ class AudioFile:
                 yield None
                 continue
             except self._av.error.FFmpegError as error:
-                raise AudioError(f"{self._path.name}: reading broke off ({_reason(error)})") from error
+                raise AudioError(f"{self._path}: reading broke off ({_reason(error)})") from error
             if frame.sample_rate == stream.rate:
                 yield frame
                 continue

@@ -27,6 +27,10 @@ class SpeechModelNotFound(VoiceError):
     """The speech model's folder is missing or incomplete; names what was looked for and how to fetch it."""
 
 
+class ComputeUnsupported(VoiceError):
+    """The machine cannot do the arithmetic that was asked for."""
+
+
 class LanguageUnknown(VoiceError):
     """The speech model does not know the language that was asked for."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from .devices import on_line, reason, sounddevice
 from .errors import AudioError, VoiceUnavailable
 from .playback import SampleQueue
 
@@ -17,18 +18,12 @@ class Loudspeaker:
 
     def __init__(self, device: str | int | None = None) -> None:
         """Raises VoiceUnavailable: sounddevice, PortAudio or a device for output is missing."""
-        try:
-            import sounddevice  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise VoiceUnavailable("a loudspeaker needs sounddevice: pip install 'capibara[microphone]'") from error
-        except OSError as error:
-            raise VoiceUnavailable(f"sounddevice does not load ({error}): install PortAudio (libportaudio2)") from error
-        self._sounddevice: Any = sounddevice
+        self._backend = sounddevice("a loudspeaker")
         self._device = device
         try:
-            sounddevice.query_devices(device, "output")
-        except (sounddevice.PortAudioError, ValueError) as error:
-            raise VoiceUnavailable(f"there is no loudspeaker ({_on_line(error)})") from error
+            self._backend.query_devices(device, "output")
+        except (self._backend.PortAudioError, ValueError) as error:
+            raise VoiceUnavailable(f"there is no loudspeaker ({reason(error, self._backend, 'output')})") from error
         self._lock = threading.Lock()
         self._queue = SampleQueue()
         self._stream: Any = None
@@ -54,12 +49,12 @@ class Loudspeaker:
 
     def _open(self, sample_rate: int) -> None:
         try:
-            stream = self._sounddevice.OutputStream(
+            stream = self._backend.OutputStream(
                 samplerate=sample_rate, channels=1, dtype="float32", device=self._device, callback=self._fill
             )
             stream.start()
-        except (self._sounddevice.PortAudioError, ValueError) as error:
-            raise AudioError(f"the loudspeaker does not open ({_on_line(error)}); answers are shown only") from error
+        except (self._backend.PortAudioError, ValueError) as error:
+            raise AudioError(f"the loudspeaker does not open ({on_line(error)}); answers are shown only") from error
         self._stream, self._rate = stream, sample_rate
 
     def _fill(self, out: np.ndarray, frames: int, _time: object, _status: object) -> None:
@@ -94,7 +89,3 @@ class Loudspeaker:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-
-def _on_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import MicrophoneError, VoiceUnavailable
+from .devices import on_line, reason, sounddevice
+from .errors import MicrophoneError
 from .values import AudioFormat
 
 _BLOCK_SECONDS = 0.03
@@ -35,7 +36,7 @@ class Microphone:
         buffer_seconds: float = 30.0,
         backend: Any = None,
     ) -> None:
-        self._backend = backend or _sounddevice()
+        self._backend = backend or sounddevice("a microphone")
         self._blocks: deque[bytes] = deque(maxlen=max(1, round(buffer_seconds / _BLOCK_SECONDS)))
         self._changed = threading.Condition()
         self._ended = False
@@ -54,7 +55,9 @@ class Microphone:
                 finished_callback=self._end,
             )
         except (self._backend.PortAudioError, ValueError) as error:
-            raise MicrophoneError(f"there is no microphone to record from ({_on_line(error)})") from error
+            raise MicrophoneError(
+                f"there is no microphone to record from ({reason(error, self._backend, 'input')})"
+            ) from error
         self.audio_format = AudioFormat(rate, 1, "s16le")
 
     def blocks(self) -> Iterator[bytes]:
@@ -66,7 +69,7 @@ class Microphone:
         try:
             self._stream.start()
         except self._backend.PortAudioError as error:
-            raise MicrophoneError(f"the microphone does not start ({_on_line(error)})") from error
+            raise MicrophoneError(f"the microphone does not start ({on_line(error)})") from error
         while (block := self._next()) is not None:
             yield block
 
@@ -102,17 +105,3 @@ class Microphone:
         with self._changed:
             self._ended = True
             self._changed.notify()
-
-
-def _sounddevice() -> Any:
-    try:
-        import sounddevice  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise VoiceUnavailable("a microphone needs sounddevice: pip install 'capibara[microphone]'") from error
-    except OSError as error:
-        raise VoiceUnavailable(f"sounddevice does not load ({error}): install PortAudio (libportaudio2)") from error
-    return sounddevice
-
-
-def _on_line(error: Exception) -> str:
-    return " ".join(str(error).split())

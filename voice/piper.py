@@ -123,10 +123,10 @@ def find_voices(path: Path) -> tuple[PiperVoiceFile, ...]:
     if path.is_dir():
         models = sorted(path.glob("*.onnx"))
         if not models:
-            raise VoiceError(f"no Piper voice in {path}: it needs NAME.onnx and NAME.onnx.json")
+            raise VoiceError(f"no Piper voice in {path}: it needs NAME.onnx and NAME.onnx.json (voice.piper_voice)")
         return tuple(_described(model) for model in models)
     if not path.is_file():
-        raise VoiceError(f"no Piper voice at {path}: give an .onnx file or a folder of them (voice.piper_voice)")
+        raise VoiceError(f"voice.piper_voice: {path} does not exist; give an .onnx file or a folder of them")
     return (_described(path),)
 
 

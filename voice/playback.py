@@ -127,30 +127,36 @@ class WavSink(VirtualSink):
             self._stream = Path(path).open("wb")  # noqa: SIM115 -- closed by `close`
         except OSError as error:
             raise AudioError(f"{path}: cannot be written ({error.strerror})") from error
-        self._file = wave.open(self._stream, "wb")  # noqa: SIM115 -- closed by `close`
-        self._file.setnchannels(1)
-        self._file.setsampwidth(2)
-        self._file.setframerate(SAMPLE_RATE)
+        self._file: wave.Wave_write | None = None  # one that is never closed complains when it goes
         self._waiting = 0
         """Samples at 16 kHz that passed before the first speech, whose rate is that of the file."""
 
     def _opened(self, sample_rate: int) -> None:
-        self._file.setframerate(sample_rate)
-        self._silence(self._waiting * sample_rate // SAMPLE_RATE)
+        self._file = self._begin(sample_rate)
+        _silence(self._file, self._waiting * sample_rate // SAMPLE_RATE)
 
     def _heard(self, samples: Float32[np.ndarray, " S"], silence: int) -> None:
-        if self._rate is None:
+        if self._file is None:
             self._waiting += silence
             return
         self._file.writeframesraw((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-        self._silence(silence)
-
-    def _silence(self, count: int) -> None:
-        for start in range(0, count, SAMPLE_RATE):
-            self._file.writeframesraw(bytes(2 * min(SAMPLE_RATE, count - start)))
+        _silence(self._file, silence)
 
     def close(self) -> None:
         with self._lock:
             self._queue.clear()
-            self._file.close()
-            self._stream.close()
+            if not self._stream.closed:
+                (self._file or self._begin(SAMPLE_RATE)).close()
+                self._stream.close()
+
+    def _begin(self, sample_rate: int) -> wave.Wave_write:
+        file = wave.open(self._stream, "wb")  # noqa: SIM115 -- closed by `close`
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        return file
+
+
+def _silence(file: wave.Wave_write, count: int) -> None:
+    for start in range(0, count, SAMPLE_RATE):
+        file.writeframesraw(bytes(2 * min(SAMPLE_RATE, count - start)))

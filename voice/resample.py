@@ -43,7 +43,7 @@ def resampled(
     try:
         import soxr
     except ImportError as error:
-        raise VoiceUnavailable("resampling needs soxr: pip install 'capibara[voice]'") from error
+        raise VoiceUnavailable("resampling needs soxr: pip install soxr") from error
     stream = soxr.ResampleStream(sample_rate, wanted, 1, dtype="float32")
     for block in blocks:
         yield stream.resample_chunk(block)
@@ -68,7 +68,7 @@ class _Soxr:
         try:
             import soxr
         except ImportError as error:
-            raise VoiceUnavailable("resampling needs soxr: pip install 'capibara[voice]'") from error
+            raise VoiceUnavailable("resampling needs soxr: pip install soxr") from error
         self._stream = soxr.ResampleStream(sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         self._block = max(1, sample_rate // 100)
         self._rest = np.zeros(0, np.float32)

@@ -27,7 +27,7 @@ class SileroDetector:
         try:
             from faster_whisper.vad import get_vad_model
         except ImportError as error:
-            raise VoiceUnavailable("speech detection needs faster-whisper: pip install 'capibara[voice]'") from error
+            raise VoiceUnavailable("speech detection needs faster-whisper: pip install faster-whisper") from error
         self._session = get_vad_model().session
         self.reset()
 

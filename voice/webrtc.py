@@ -28,7 +28,7 @@ class WebrtcDetector:
         try:
             import webrtcvad
         except ImportError as error:
-            raise VoiceUnavailable("speech detection needs webrtcvad-wheels: pip install 'capibara[voice]'") from error
+            raise VoiceUnavailable("speech detection needs webrtcvad-wheels: pip install webrtcvad-wheels") from error
         self._make = lambda: webrtcvad.Vad(aggressiveness)
         self.reset()
 

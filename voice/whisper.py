@@ -68,6 +68,7 @@ class WhisperTranscriber:
 
         Raises:
             SpeechModelNotFound: the model cannot be loaded.
+            ComputeUnsupported: not with the arithmetic that was asked for.
         """
         self._model()
         return self._languages
@@ -125,13 +126,16 @@ class WhisperTranscriber:
 
     def _load(self) -> WhisperModel:
         try:
-            from ctranslate2 import get_cuda_device_count, get_supported_compute_types
+            from ctranslate2 import get_cuda_device_count
             from faster_whisper import WhisperModel
         except ImportError as error:
             raise VoiceUnavailable("transcription needs faster-whisper: pip install faster-whisper") from error
+        on_gpu = self._device == "cuda" or (self._device == "auto" and get_cuda_device_count() > 0)
         compute = self._compute
         if compute == "auto":
-            compute = "float16" if self._device != "cpu" and get_cuda_device_count() else "int8"
+            compute = "float16" if on_gpu else "int8"
+        elif not on_gpu:
+            _require_on_cpu(compute)
         threads = self._threads or os.cpu_count() or 1
         try:
             return WhisperModel(
@@ -143,6 +147,13 @@ class WhisperTranscriber:
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise SpeechModelNotFound(f"speech model in {self._folder} cannot be loaded: {error}") from error
+
+
+def _require_on_cpu(compute: str) -> None:
+    from ctranslate2 import get_supported_compute_types
+
+    if compute not in get_supported_compute_types("cpu"):
+        raise ComputeUnsupported(f"voice.compute = {compute} is not possible on this CPU; set it to auto or float32")
 
 
 def _languages(model: WhisperModel) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -12,7 +13,7 @@ from ..values import AnswerReady, Retrieved, TextDelta
 from .answers import ShownAnswer
 from .live import LiveLine
 from .output import note, plain, write_line
-from .transcribe import metrics_document, words_document
+from .transcripts import metrics_document, rounded, words_document
 
 if TYPE_CHECKING:
     from ..converse import SpokenConversation
@@ -23,16 +24,20 @@ _SAMPLES = ("sample", "start", "end", "speech_end")
 class View(Protocol):
     """Where a conversation is shown."""
 
+    heard_words: bool
+    """Somebody spoke, and was understood."""
+
     def show(self, event: ConversationEvent) -> None: ...
 
     def end(self, conversation: SpokenConversation) -> None: ...
 
 
 class TerminalView:
-    """The question as it is understood, then as it was asked, the answer as it is written, its citations."""
+    """The question as it was asked, on a terminal also as it is understood; its answer as it is written; citations."""
 
     def __init__(self) -> None:
-        self._live = LiveLine()
+        self.heard_words = False
+        self._live = LiveLine(in_pipe=False)
         self._answer: ShownAnswer | None = None
         self._any = False
 
@@ -41,6 +46,7 @@ class TerminalView:
             if self._answer is None:  # its words would stand within those of the answer
                 self._live.show(event.text)
         elif isinstance(event, Final):
+            self.heard_words |= bool(event.words)
             if self._answer is None:
                 self._live.clear()
         elif isinstance(event, Asked):
@@ -78,10 +84,15 @@ class TerminalView:
 class JsonView:
     """Each event on a line: its kind as ``event``, times in seconds of the audio."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, conversation: str) -> None:
+        self.heard_words = False
+        self._stream, self._conversation = stream, conversation
 
     def show(self, event: ConversationEvent) -> None:
+        if isinstance(event, Final):
+            self.heard_words |= bool(event.words)
+        if isinstance(event, AnswerReady):  # the answer itself does not know where it will be kept
+            event = AnswerReady(dataclasses.replace(event.answer, conversation=self._conversation))
         self._write({"event": _kind(event), **_fields(event)})
 
     def end(self, conversation: SpokenConversation) -> None:
@@ -95,7 +106,7 @@ class JsonView:
         )
 
     def _write(self, document: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._stream.write(json.dumps(rounded(document), ensure_ascii=False) + "\n")
         self._stream.flush()
 
 
@@ -115,4 +126,7 @@ def _fields(event: ConversationEvent) -> dict[str, Any]:
         for name in ("words", "committed", "tentative"):
             if name in fields:
                 fields[name] = words_document(getattr(event, name))
-    return {name: round(seconds(value), 3) if name in _SAMPLES else value for name, value in fields.items()}
+    return {
+        "at" if name == "sample" else name: seconds(value) if name in _SAMPLES else value
+        for name, value in fields.items()
+    }

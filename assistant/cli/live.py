@@ -9,14 +9,21 @@ from .output import one_line, printable
 
 
 class LiveLine:
-    """On a terminal it is written over; in a pipe every state is a line of its own, marked with ``…``."""
+    """On a terminal it is written over. In a pipe every new state is a line of its own, marked with ``…``; without
+    ``in_pipe`` it is not shown there at all.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_pipe: bool = True) -> None:
         self._terminal = sys.stdout.isatty()
+        self._shown_at_all = self._terminal or in_pipe
+        self._latest = ""
 
     def show(self, text: str) -> None:
         """Show ``text``, of which only the end where it is longer than the terminal is wide."""
         shown = printable(one_line(text))
+        if not self._shown_at_all or shown == self._latest:
+            return
+        self._latest = shown
         if not self._terminal:
             sys.stdout.write(f"… {shown}\n")
         else:
@@ -26,6 +33,7 @@ class LiveLine:
 
     def clear(self) -> None:
         """Take it away, where that can be done."""
+        self._latest = ""
         if self._terminal:
             sys.stdout.write("\r\x1b[K")
             sys.stdout.flush()

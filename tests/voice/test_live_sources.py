@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,12 +36,15 @@ class PortAudio:
     """Does what sounddevice does: calls back with block after block from a thread, then says that it has ended."""
 
     PortAudioError = PortAudioError
+    names: tuple[str, ...] = ()
 
     def __init__(self, audio: np.ndarray, rate: int = 16_000, fails: str = "", hurried: bool = False) -> None:
         self.data = (audio * 32_767).astype("<i2")
         self.rate, self.fails, self.hurried = rate, fails, hurried
 
-    def query_devices(self, device: object, kind: str) -> dict[str, float]:
+    def query_devices(self, device: object = None, kind: str | None = None) -> Any:
+        if kind is None:
+            return [{"name": name, "max_input_channels": 1, "max_output_channels": 0} for name in self.names]
         if self.fails == "query":
             raise ValueError("No input device\nmatching 'x'")
         return {"default_samplerate": float(self.rate)}
@@ -141,3 +145,19 @@ def test_a_microphone_that_is_not_there_is_told_in_one_line(fails):
     with pytest.raises(MicrophoneError) as told:
         list(Microphone(backend=PortAudio(TALK, fails=fails)).blocks())
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ((), "this machine has none"),
+        (("Headset",), "the devices are: Headset"),
+        (("Headset", "Webcam", "Headset"), "the devices are: Headset, Webcam"),
+    ],
+)
+def test_where_the_microphone_is_unknown_those_that_there_are_are_named(names, told):
+    backend = PortAudio(TALK, fails="query")
+    backend.names = names
+    with pytest.raises(MicrophoneError) as raised:
+        Microphone("x", backend=backend)
+    assert str(raised.value) == f"there is no microphone to record from (No input device matching 'x'; {told})"

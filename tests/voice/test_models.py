@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from capibara.config.schema import VoiceSettings
 from capibara.voice.errors import SpeechModelNotFound
-from capibara.voice.models import find_speech_model, hub_name
+from capibara.voice.models import find_speech_model, hub_name, open_transcriber
 
 FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.json")
 
@@ -87,3 +88,16 @@ def test_a_file_is_no_model(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(SpeechModelNotFound, match="is a file; give the folder"):
         find_speech_model(str(tmp_path / "model.bin"))
+
+
+def test_a_model_that_is_missing_shows_no_cause_of_the_hub(cache):
+    with pytest.raises(SpeechModelNotFound) as raised:
+        find_speech_model("small")
+    assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize("name", ["mine/model", "./mine/model"])
+def test_a_model_is_called_what_the_settings_call_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "mine" / "model")
+    assert open_transcriber(VoiceSettings(model=name)).name == name

@@ -13,6 +13,7 @@ import pytest
 
 from capibara.config.schema import VoiceSettings
 from capibara.voice.errors import VoiceError, VoiceUnavailable
+from capibara.voice.espeak import Espeak
 from capibara.voice.piper import Piper, find_voices
 from capibara.voice.synthesis import open_synthesizer
 
@@ -20,6 +21,7 @@ from .synthesizer_conformance import SynthesizerConformance
 
 FOLDER = Path(__file__).with_name("piper_voice")
 VOICE = FOLDER / "en_XX-tiny.onnx"
+LACKING = r"voice\.piper_voice is set, but piper-tts is not installed \(pip install piper-tts\)"
 PROGRAM = f"#!{sys.executable}\n" + textwrap.dedent("""
     import argparse, sys
     parser = argparse.ArgumentParser()
@@ -114,7 +116,7 @@ def test_a_single_voice_speaks_every_language(voice, program):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no Piper voice at"),
+        ({}, r"voice\.piper_voice: .* does not exist"),
         ({"v.onnx": b""}, r"v\.onnx\.json does not describe"),
         ({"v.onnx": b"", "v.onnx.json": b"[]"}, "does not describe"),
         ({"v.onnx": b"", "v.onnx.json": b"\xff"}, "does not describe"),
@@ -144,5 +146,21 @@ def test_piper_is_chosen_where_a_voice_is_set(chosen, voice, program, monkeypatc
 
 def test_a_set_voice_without_piper_is_one_line(voice, program, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(VoiceUnavailable, match="pip install piper-tts"):
+    with pytest.raises(VoiceUnavailable, match=LACKING):
         open_synthesizer(VoiceSettings(synthesizer="piper", piper_voice=str(voice)))
+
+
+def test_a_set_voice_without_piper_or_any_other_voice_is_named(voice, monkeypatch):
+    monkeypatch.setitem(sys.modules, "piper", None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(VoiceUnavailable, match=LACKING):
+        open_synthesizer(VoiceSettings(piper_voice=str(voice)))
+
+
+@pytest.mark.skipif(not Espeak.available(), reason="espeak-ng is not installed")
+def test_where_espeak_stands_in_for_a_set_voice_a_warning_says_so(voice, monkeypatch, caplog):
+    monkeypatch.setattr(Piper, "available", lambda: False)
+    synthesizer = open_synthesizer(VoiceSettings(piper_voice=str(voice)))
+    assert synthesizer is not None
+    assert synthesizer.name == "espeak-ng"
+    assert "voice.piper_voice is set, but piper-tts is not installed" in caplog.text
