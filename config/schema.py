@@ -127,7 +127,11 @@ class LimitSettings(Section):
 
     question_characters: int = setting(10_000, "longer questions are refused", unit="characters", ge=10, le=1_000_000)
     request_seconds: float | None = setting(
-        None, "a request is stopped after so long, with what it has; none: never", unit="seconds", gt=0.0, allow_inf_nan=False
+        None,
+        "a request is stopped after so long, with what it has; none: never",
+        unit="seconds",
+        gt=0.0,
+        allow_inf_nan=False,
     )
     concurrent_requests: int = setting(8, "questions answered at the same time; others wait", ge=1, le=1000)
 

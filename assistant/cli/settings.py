@@ -132,8 +132,9 @@ def _problems(sources: Sources) -> tuple[Problem, ...]:
     """All that speaks against running with ``sources``."""
     from ...config import ConfigError
     from ...config.transaction import Transaction
+    from ..hardware import Machine
 
-    transaction = Transaction((), lambda _: None)
+    transaction = Transaction((Machine(),), lambda _: None)
     try:
         transaction.check(transaction.resolve(sources))
     except ConfigError as error:

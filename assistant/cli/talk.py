@@ -18,7 +18,7 @@ from .output import note
 
 if TYPE_CHECKING:
     from ...config.schema import VoiceSettings
-    from ...voice.protocols import AudioSink, AudioSource, Synthesizer
+    from ...voice.protocols import AudioSink, AudioSource
     from ..converse import SpokenConversation
     from .conversing import View
 
@@ -90,15 +90,14 @@ def _talk(
         opened.callback(stop.set)
         source = _source(audio, device, stop)
         opened.callback(source.close)
-        assistant = opened.enter_context(invocation.open_filled(collection))
-        synthesizer, sink = (None, None) if mute else _voice(settings, fast, speech, device)
+        assistant = opened.enter_context(invocation.open_filled(collection, watch=True))
+        sink = None if mute else _sink(settings, fast, speech, device)
         if sink is not None:
             opened.callback(sink.close)
         say(_LOADING)
         ending.run(lambda: assistant.warm_up(speech=True))
-        conversation = assistant.converse(
-            source, sink, collection=collection, synthesizer=synthesizer, live=not fast, paced=audio is not None
-        )
+        # What speaks is left to the settings, which may change while the conversation goes on.
+        conversation = assistant.converse(source, sink, collection=collection, live=not fast, paced=audio is not None)
         view = JsonView(invocation.stdout, conversation.conversation) if invocation.as_json else TerminalView()
         say(_LISTENING if audio is None else f"Listening to {audio_name(audio)} …")
         try:
@@ -123,10 +122,8 @@ def _source(audio: Path | None, device: str | int | None, stop: threading.Event)
     return Microphone(device)
 
 
-def _voice(
-    settings: VoiceSettings, fast: bool, speech: Path | None, device: str | int | None
-) -> tuple[Synthesizer | None, AudioSink | None]:
-    """What speaks, and where to; nothing, and why, where one of them is missing.
+def _sink(settings: VoiceSettings, fast: bool, speech: Path | None, device: str | int | None) -> AudioSink | None:
+    """Where speech goes; nowhere, and why, where there is nothing to speak with or to play it on.
 
     Raises:
         Failure: speech was to be written to a file, and nothing can speak.
@@ -144,21 +141,21 @@ def _voice(
             message = f"--speech {speech}: nothing is spoken, because voice.synthesizer is none"
             raise Failure(message, exit_code=WRONG_USAGE, kind="UsageError")
         else:
-            return None, None
+            return None
     except VoiceError as error:
         if speech is not None:
             raise Failure(f"--speech {speech}: nothing can speak: {error}", kind=type(error).__name__) from error
         note(f"capibara: answers are shown, not spoken: {error}")
-        return None, None
+        return None
     if speech is not None:
-        return synthesizer, WavSink(speech)
+        return WavSink(speech)
     if fast:
-        return synthesizer, VirtualSink()
+        return VirtualSink()
     try:
-        return synthesizer, Loudspeaker(device)
+        return Loudspeaker(device)
     except VoiceUnavailable as error:
         note(f"capibara: answers are shown, not spoken: {error}")
-        return None, None
+        return None
 
 
 async def _show(conversation: SpokenConversation, view: View, ending: EndingAtOnce) -> bool:

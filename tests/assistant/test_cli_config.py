@@ -400,3 +400,19 @@ def test_a_migration_that_cannot_be_is_one_line_and_changes_nothing(run, write, 
     assert err.startswith(f"capibara: {message}")
     assert err.count("\n") == 1
     assert {path: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[model]\ndevice = "tpu"\n', ":2: model.device: JAX finds no tpu here"),
+        ('[voice]\ndevice = "cuda"\n', ":2: voice.device: no GPU for CUDA is found here"),
+        ('[model]\n\npath = "./nowhere.gguf"\n', ":3: model.path: no model at"),
+    ],
+)
+def test_check_names_what_this_machine_cannot_do(run, tmp_path, text, expected):
+    file = tmp_path / "machine.toml"
+    file.write_text(text)
+    code, _, errors = run("config", "check", str(file))
+    assert code == 2
+    assert f"{file}{expected}" in errors
