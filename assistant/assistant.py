@@ -241,7 +241,7 @@ class Assistant(AsyncTwins, Configured):
             collection = self._conversations.collection(conversation) if conversation else settings.assistant.collection
         for event in answerer.stream(words, collection, history, stop):
             if isinstance(event, AnswerReady) and stop.out_of_time:
-                note = f"stopped after {settings.limits.request_seconds:g} s (limits.request_seconds)"
+                note = f"stopped after {stop.seconds:g} s (limits.request_seconds)"
                 event = AnswerReady(dataclasses.replace(event.answer, degraded=(*event.answer.degraded, note)))
             yield event
 

@@ -38,6 +38,7 @@ class StopSignal(threading.Event):
 
     def __init__(self, cancel: threading.Event | None, seconds: float | None) -> None:
         super().__init__()
+        self.seconds = seconds
         self._cancel = cancel
         self._deadline = None if seconds is None else time.monotonic() + seconds
 

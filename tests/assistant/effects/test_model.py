@@ -1,0 +1,76 @@
+"""Which language model answers the next question, and how it runs, after each change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from capibara.assistant import Assistant
+from capibara.config import ConfigError
+from capibara.model.language_model import JaxLanguageModel
+
+from .observing import Changes, observes
+from .test_generation import COST
+
+
+def loaded(assistant: Assistant) -> JaxLanguageModel:
+    model = assistant.language_model()
+    assert isinstance(model, JaxLanguageModel)
+    return model
+
+
+@observes("model.path")
+def test_another_model_writes_and_the_first_one_again_after_it(assistant: Assistant, change: Changes, models: Path):
+    change(assistant, {"assistant.answer_style": "compose", "assistant.evidence_passages": 1})
+    before = assistant.ask(COST)
+    change(assistant, {"model.path": str(models / "other")})
+    name, after = loaded(assistant).name, assistant.ask(COST)
+    assistant.revert("model.path")
+    assert (name, loaded(assistant).name) == ("other", "one")
+    assert after.text != before.text
+    assert assistant.ask(COST).text == before.text
+
+
+@observes("model.context_tokens")
+def test_a_prompt_that_does_not_fit_the_context_any_more_is_not_given(assistant: Assistant, change: Changes):
+    change(assistant, {"assistant.answer_style": "compose", "assistant.evidence_passages": 1})
+    before = assistant.ask(COST)
+    change(assistant, {"model.context_tokens": 128})
+    after = assistant.ask(COST)
+    assert loaded(assistant).context_tokens == 128
+    assert (before.degraded, before.usage.passages_used) == ((), 1)
+    assert "128 tokens" in " ".join(after.degraded)
+
+
+@observes("model.compute")
+def test_weights_are_rounded_to_8_bits_where_that_is_set(assistant: Assistant, change: Changes):
+    loaded(assistant)
+    held = jax.live_arrays()
+    change(assistant, {"model.compute": "int8"})
+    loaded(assistant)
+    rounded = [array for array in new_arrays(held) if array.dtype == np.int8]
+    assert sum(array.size for array in rounded) > 10_000
+    assert not [array for array in new_arrays(held) if array.ndim == 2 and array.size > 10_000 and array.itemsize > 1]
+
+
+@observes("model.device")
+def test_the_weights_go_to_the_device_that_is_named_if_it_is_there(assistant: Assistant, change: Changes):
+    before = loaded(assistant)
+    held = jax.live_arrays()
+    change(assistant, {"model.device": "cpu"})
+    assert loaded(assistant) is not before
+    platforms = {device.platform for array in new_arrays(held) for device in array.devices()}
+    assert platforms == {"cpu"}
+    missing = next(kind for kind in ("tpu", "gpu") if kind not in {device.platform for device in jax.devices()})
+    with pytest.raises(ConfigError, match=f"JAX finds no {missing} here"):
+        assistant.update({"model.device": missing})
+    assert assistant.settings.model.device == "cpu"
+
+
+def new_arrays(held: list[jax.Array]) -> list[jax.Array]:
+    """What lies on a device now and did not when ``held`` was told."""
+    known = {id(array) for array in held}
+    return [array for array in jax.live_arrays() if id(array) not in known]
