@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .errors import Problem
+from .keys import dotted
 from .load import LoadedSettings
 from .schema import Settings
 
@@ -20,14 +21,33 @@ class Conflict:
 
 
 def cross_checks(loaded: LoadedSettings) -> list[Problem]:
-    """One problem for each rule that does not hold, where the first of the two settings was set that was set at all."""
-    problems = []
-    for settings in (loaded.settings, *loaded.variants.values()):
-        for conflict in _conflicts(settings):
-            places = [loaded.place(key) for key in (conflict.key, conflict.other)]
-            where = next((place for place in places if place != "default"), "default")
-            problems.append(Problem(where, f"{conflict.key} {conflict.rule}"))
+    """One problem for each rule that does not hold, where the first of the two settings was set that was set at all.
+
+    What a variant sets itself comes before what it has in common with everybody.
+    """
+    problems = [
+        Problem(_place(loaded, conflict, variant), f"{conflict.key} {conflict.rule}")
+        for variant, settings in [(None, loaded.settings), *loaded.variants.items()]
+        for conflict in _conflicts(settings)
+    ]
     return list(dict.fromkeys(problems))
+
+
+def place_of(loaded: LoadedSettings, key: str, variant: str | None) -> str:
+    """Where the value of ``key`` that ``variant`` sees was set, as problems name it; None: what everybody sees."""
+    own = _within(variant, key)
+    return loaded.place(own if own in loaded.origins else key)
+
+
+def _place(loaded: LoadedSettings, conflict: Conflict, variant: str | None) -> str:
+    pair = (conflict.key, conflict.other)
+    own = [_within(variant, key) for key in pair]
+    places = [loaded.place(key) for key in (*own, *pair)]
+    return next((place for place in places if place != "default"), "default")
+
+
+def _within(variant: str | None, key: str) -> str:
+    return f"{dotted(('variants', variant, 'set'))}.{key}" if variant is not None else key
 
 
 def _conflicts(settings: Settings) -> Iterator[Conflict]:
@@ -55,7 +75,7 @@ def _conflicts(settings: Settings) -> Iterator[Conflict]:
         )
     shares = sum(variant.share for variant in settings.variants.values())
     if shares > 1 + 1e-9:
-        last = f"variants.{max(settings.variants)}.share"
+        last = dotted(("variants", max(settings.variants), "share"))
         yield Conflict(last, "variants", f"makes the shares add up to {shares:g}: they may not pass 1")
     if "default" in settings.variants:
         key = "variants.default.share"

@@ -1,15 +1,18 @@
 """Reads a settings file with everything that belongs to it: what it extends, its ``config.d``, texts it refers to.
 
 Merge rules, lowest first: what ``extends`` names (in its order, each after what it extends itself), the file, then the
-files of ``config.d`` beside it in the order of their names. Tables are merged key by key; any other value, a list too,
-replaces the one before.
+files of ``config.d`` beside it in the order of their names. A file that is extended by several ways counts once, where
+it comes first, so that a base never wins over what extends it: base, b, c for ``extends = ["./b.toml", "./c.toml"]``
+where both extend ``base.toml``. Tables are merged key by key; any other value, a list too, replaces the one before.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError, Problem
+from .fingerprint import LARGEST_FILE, NOT_REGULAR, toml_entries
 from .keys import dotted, setting_at
 from .positions import KeyPath, key_lines
 from .presets import PRESETS, no_preset, preset_file
 from .schema import SCHEMA_VERSION
 from .sources import Entry, Origin, leaves
 
-LARGEST_FILE = 1 << 20
 FOLDER_NAME = "config.d"
 FILE_KEYS = ("extends", "schema_version")
 """Keys that concern the file itself and are no settings."""
@@ -32,7 +35,10 @@ _PATH_MARKS = ("./", "../", "~/", "/")
 
 @dataclass(slots=True)
 class FileReader:
-    """Collects entries and problems, the paths looked at (also those that are missing), and what they held."""
+    """Collects entries and problems, the paths looked at (also those that are missing), and what they held.
+
+    Each file is read once, by whatever ways and however often it is named, so that no two of its states are mixed.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -40,6 +46,13 @@ class FileReader:
     """SHA-256 of each path's content, empty where there is none; a folder holds the names in it."""
     drafts: Mapping[Path, bytes] = field(default_factory=dict)
     """Read instead of what these paths hold: a file can be checked before it is written."""
+    _held: dict[str, bytes | OSError] = field(init=False, repr=False)
+    """What was read, or why it could not be, by real path."""
+    _applied: set[str] = field(default_factory=set, init=False, repr=False)
+    """The real paths of the main file and those it extends that have been entered."""
+
+    def __post_init__(self) -> None:
+        self._held = {os.path.realpath(file): content for file, content in self.drafts.items()}
 
     def read(self, file: Path, *, required: bool) -> None:
         """Read ``file`` with what it extends, then its ``config.d``."""
@@ -54,17 +67,21 @@ class FileReader:
         """``entries`` of another source, with the texts they refer to."""
         return [self._with_text(entry) for entry in entries]
 
-    def _chain(self, file: Path, named_at: Origin, below: tuple[Path, ...]) -> None:
-        """``below``: the files that led here, each extending the next."""
-        real = Path(os.path.realpath(file))  # by whatever way it was named
+    def _chain(self, file: Path, named_at: Origin, below: tuple[str, ...]) -> None:
+        """``below``: the real paths of the files that led here, each extending the next."""
+        real = os.path.realpath(file)
         if real in below:
-            circle = " extends ".join(path.name for path in (*below[below.index(real) :], real))
+            circle = " extends ".join(Path(path).name for path in (*below[below.index(real) :], real))
             self.problems.append(Problem(str(named_at), f"extends runs in a circle: {circle}"))
+            return
+        if real in self._applied:
+            self._content(file, named_at)  # it may have another name here, which is to be watched too
             return
         document = self._document(file, named_at if below else None)
         found = self._parsed(file, document) if document is not None else None
         if found is None:
             return
+        self._applied.add(real)
         tree, lines = found
         for base in self._bases(tree, file, lines):
             where = f"{_shown(file)}:{lines[('extends',)]}"
@@ -77,7 +94,7 @@ class FileReader:
 
     def _folder(self, folder: Path) -> None:
         try:
-            files = sorted(path for path in folder.iterdir() if _is_fragment(path))
+            files = toml_entries(folder)
         except (FileNotFoundError, NotADirectoryError):
             files = []
         except OSError as error:
@@ -109,19 +126,25 @@ class FileReader:
     def _content(self, file: Path, named_at: Origin | None) -> bytes | None:
         """The bytes of ``file``; a problem is told at ``named_at``, where another file names this one."""
         self.contents[file] = ""
-        try:
-            content = self.drafts[file] if file in self.drafts else _beginning(file)
-        except OSError as error:
-            reason = f"cannot be read: {error.strerror or error}"
+        content = self._read_once(file)
+        if isinstance(content, OSError):
+            reason = f"cannot be read: {content.strerror or content}"
             self.problems.append(Problem(str(named_at or file), f"{file} {reason}" if named_at else reason))
             return None
         self.contents[file] = hashlib.sha256(content).hexdigest()
         if len(content) > LARGEST_FILE:
-            self.problems.append(
-                Problem(str(file), f"larger than {LARGEST_FILE // 2**20} MiB; that is no settings file")
-            )
+            self.problems.append(too_large(file))
             return None
         return content
+
+    def _read_once(self, file: Path) -> bytes | OSError:
+        real = os.path.realpath(file)
+        if real not in self._held:
+            try:
+                self._held[real] = file_content(file)
+            except OSError as error:
+                self._held[real] = error
+        return self._held[real]
 
     def _parsed(self, file: Path, document: str) -> tuple[dict[str, Any], dict[KeyPath, int]] | None:
         """The values, and the lines on which they stand."""
@@ -153,7 +176,7 @@ class FileReader:
         """The entry with the content of the text file it names, if it names one."""
         setting = setting_at(entry.path)
         names = setting is not None and setting.takes == "text or file" and isinstance(entry.value, str)
-        if not names or not entry.value.startswith(_PATH_MARKS):
+        if not names or not _is_written_as_path(entry.value):
             return entry
         path = Path(entry.value).expanduser()
         path = entry.folder / path if entry.folder else path
@@ -183,10 +206,22 @@ def parsed(file: Path, document: str) -> tuple[dict[str, Any], dict[KeyPath, int
         raise ConfigError([_syntax_problem(file, document, error)]) from error
 
 
-def _beginning(file: Path) -> bytes:
-    """All of ``file``, or enough to see that it is too large."""
+def file_content(file: Path) -> bytes:
+    """All of ``file``, or enough to see that it is too large.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or a device: opening one may wait for ever.
+    """
+    mode = file.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, f"{NOT_REGULAR}; copy what it gives into one")
     with file.open("rb") as stream:
         return stream.read(LARGEST_FILE + 1)
+
+
+def too_large(file: Path) -> Problem:
+    """What to say of a file of more than `LARGEST_FILE` bytes."""
+    return Problem(str(file), f"larger than {LARGEST_FILE // 2**20} MiB; that is no settings file")
 
 
 def _entries(file: Path, tree: dict[str, Any], lines: dict[KeyPath, int]) -> list[Entry]:
@@ -210,13 +245,13 @@ def _shown(file: Path) -> str:
 
 def _base_file(base: str, file: Path) -> Path | None:
     """A preset's file for a bare name, else a path relative to ``file``; None: there is no such preset."""
-    if not base.startswith(_PATH_MARKS) and not base.endswith(".toml"):
+    if not _is_written_as_path(base) and not base.endswith(".toml"):
         return preset_file(base)
     return file.parent / Path(base).expanduser()
 
 
-def _is_fragment(path: Path) -> bool:
-    return path.suffix == ".toml" and not path.name.startswith(".")
+def _is_written_as_path(text: str) -> bool:
+    return text.startswith(_PATH_MARKS) or Path(text).is_absolute()  # on Windows it begins with a drive
 
 
 def _syntax_problem(file: Path, document: str, error: ValueError) -> Problem:

@@ -10,36 +10,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+LARGEST_FILE = 1 << 20
+"""Bytes: what is larger is no settings file, and is not read."""
+
 EMPTY = hashlib.sha256(b"").hexdigest()
 """The fingerprint of a file of 0 bytes."""
+
+NOT_REGULAR = "not a regular file"
 
 FOLDER = "folder"
 """What stands for a folder itself in `contents`."""
 
-_LARGE_BYTES = 1 << 20
 _MOST_LINKS = 40  # as Linux allows on the way to one file
 
 Signature = tuple[int, ...]
 
 
-def fingerprint(path: Path) -> str | None:
-    """What ``path`` holds: the SHA-256 of its bytes; None where it is missing.
-
-    A folder's covers the names and contents of its `toml_entries`. A file of more than 1 MiB is not read, its size
-    and time stand for it. One that cannot be read has a fingerprint that says so.
-    """
-    held = contents(path)
-    itself = held.pop(path)
-    if itself != FOLDER:
-        return itself
-    digest = hashlib.sha256()
-    for entry, value in held.items():
-        digest.update(f"{entry.name}\0{value}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()
-
-
 def contents(path: Path) -> dict[Path, str | None]:
-    """The fingerprint of ``path``; for a folder ``FOLDER``, and those of its `toml_entries`."""
+    """The fingerprint of ``path``; for a folder ``FOLDER``, and those of its `toml_entries`.
+
+    It is the SHA-256 of a file's bytes, and None where there is no file. One of more than `LARGEST_FILE` is not read,
+    its size and time stand for it. One that cannot be read has a fingerprint that says so.
+    """
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
             return {path: _held_by(path)}
@@ -82,7 +74,7 @@ class Trail:
 
     @property
     def folders(self) -> frozenset[Path]:
-        """Where all these entries lie."""
+        """Where all these entries lie: the folders in which a change can change what the paths hold."""
         return self.listed | {entry.parent for entry in self.entries}
 
     def leads_over(self, path: Path) -> bool:
@@ -104,15 +96,6 @@ def trail(paths: Iterable[Path]) -> Trail:
         except OSError:
             continue  # its parents tell when it can be listed
     return Trail(frozenset(entries), frozenset(listed))
-
-
-def watched_folders(paths: Iterable[Path]) -> set[Path]:
-    """The real folders in which a change can change what ``paths`` hold.
-
-    These are the parent of every path and of every symbolic link on the way, every path that is a folder, and the
-    nearest folder there is where a parent is missing.
-    """
-    return set(trail(paths).folders)
 
 
 def _waypoints(path: Path) -> set[Path]:
@@ -143,8 +126,8 @@ def _held_by(file: Path) -> str | None:
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
-            return "not a regular file"  # and a pipe is never opened: that would wait for its writer
-        if status.st_size > _LARGE_BYTES:
+            return NOT_REGULAR  # and a pipe is never opened: that would wait for its writer
+        if status.st_size > LARGEST_FILE:
             return f"{status.st_size} bytes of {status.st_mtime_ns}"
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:

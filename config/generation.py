@@ -47,7 +47,10 @@ class Snapshot:
 
 @dataclass(slots=True)
 class Generation:
-    """One state of all settings with its snapshots by variant; ``pins`` counts the requests that see it."""
+    """One state of all settings with its snapshots by variant; ``pins`` counts the requests that see it.
+
+    ``loaded`` may be replaced by one with the same values, when their places have changed.
+    """
 
     number: int
     loaded: LoadedSettings
@@ -114,7 +117,8 @@ def difference(old: LoadedSettings, new: LoadedSettings) -> tuple[Change, ...]:
 
 def settings_hash(settings: Settings) -> str:
     """Twelve hexadecimal digits that differ where settings do; secrets do not enter, as they could be guessed."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
+    masked = repr(settings.model_dump())
+    return hashlib.sha256(masked.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def relevant(settings: Settings, keys: tuple[str, ...]) -> tuple[Any, ...]:

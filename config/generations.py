@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,69 +31,96 @@ class Generations:
         self._subscribers = subscribers
         self._lock = threading.Lock()
         self._current = first
-        self._living = [first]
+        self._in_use = [first]
+        self._released: deque[Generation] = deque()
+        """One entry for each pin that has ended and is not counted yet."""
 
     @property
     def current(self) -> Generation:
         return self._current
 
     @property
-    def living(self) -> int:
+    def in_use(self) -> int:
         """How many there are, the newest included."""
-        return len(self._living)
+        return len(self._in_use)
+
+    def latest(self, unit: str) -> Snapshot:
+        """What ``unit`` sees at the moment; the same object until settings change."""
+        generation = self._current
+        return generation.snapshots[assign(generation.loaded.settings.variants, unit)]
 
     @contextlib.contextmanager
     def pin(self, unit: str | None, variant: str | None) -> Iterator[Snapshot]:
         """A snapshot of the newest generation, which lives at least as long as the context. See `LiveSettings.pin`."""
         with self._lock:
             generation = self._current
-            snapshot = _chosen(generation, unit, variant)
             generation.pins += 1
         try:
-            yield snapshot
+            self._count_released()
+            yield _chosen(generation, unit, variant)
         finally:
-            with self._lock:
-                generation.pins -= 1
-            self.retire_unused()
+            # An abandoned request may end within any line of any thread, also one that holds the lock, because the
+            # garbage collector ends it: nothing may be waited for here.
+            self._released.append(generation)
+            self._count_released()
 
     def swap(self, new: Generation) -> None:
-        """``new`` is what requests see from now on."""
+        """``new`` is what requests see from now on; call `retire_unused` when its parts are active."""
         with self._lock:
             self._current = new
-            self._living.append(new)
-
-    def close(self) -> None:
-        """Retire everything; requests that still run are not waited for."""
-        with self._lock:
-            living, self._living = self._living, []
-        discard(self._parts_of(living))
+            self._in_use.append(new)
 
     def retire_unused(self) -> None:
         """Let go of what nobody sees any more, and of the parts that only it had."""
         with self._lock:
-            if len(self._living) <= 1:
-                return
-            unused = [one for one in self._living if one is not self._current and one.pins == 0]
-            self._living = [one for one in self._living if one not in unused]
-            kept = {id(part) for _, part in self._parts_of(self._living)}
-        discard((subscriber, part) for subscriber, part in self._parts_of(unused) if id(part) not in kept)
+            unused = self._unused()
+        discard(unused)
+        self._count_released()
 
-    def _parts_of(self, generations: Sequence[Generation]) -> list[tuple[Subscriber, Any]]:
+    def close(self) -> None:
+        """Retire everything; requests that still run are not waited for."""
+        with self._lock:
+            parts, self._in_use = self._parts_of(self._in_use), []
+        discard(parts.values())
+
+    def _count_released(self) -> None:
+        while self._released and self._lock.acquire(blocking=False):  # whoever has the lock looks again afterwards
+            try:
+                unused = self._unused()
+            finally:
+                self._lock.release()
+            discard(unused)
+
+    def _unused(self) -> list[tuple[Subscriber, Any]]:
+        """Take out what nobody sees; the parts that went with it. To be called with the lock held."""
+        while self._released:
+            self._released.popleft().pins -= 1
+        kept = [one for one in self._in_use if one is self._current or one.pins > 0]
+        gone = [one for one in self._in_use if one not in kept]
+        if not gone:
+            return []
+        self._in_use = kept
+        still = self._parts_of(kept)
+        return [pair for key, pair in self._parts_of(gone).items() if key not in still]
+
+    def _parts_of(self, generations: Sequence[Generation]) -> dict[tuple[str, int], tuple[Subscriber, Any]]:
         """Every part once, with whoever made it."""
-        parts: dict[int, tuple[Subscriber, Any]] = {}
-        for generation in generations:
-            for snapshot in generation.snapshots.values():
-                for name, part in snapshot.parts.items():
-                    parts[id(part)] = (self._subscribers[name], part)
-        return list(parts.values())
+        return {
+            (name, id(part)): (self._subscribers[name], part)
+            for generation in generations
+            for snapshot in generation.snapshots.values()
+            for name, part in snapshot.parts.items()
+        }
 
 
 class Listeners:
-    """Who wants to know of changes, and of which."""
+    """Who wants to know of changes, and of which. They are told in the order of the changes, one after another."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listening: dict[object, tuple[tuple[str, ...], Callback]] = {}
+        self._untold: deque[tuple[Change, ...]] = deque()
+        self._telling = False
 
     def add(self, keys: Sequence[str], callback: Callback) -> Callable[[], None]:
         """Returns what ends it."""
@@ -106,16 +134,32 @@ class Listeners:
 
         return end
 
-    def tell(self, changes: tuple[Change, ...]) -> None:
-        """Call each with what concerns it; one that fails does not keep the others."""
+    def queue(self, changes: tuple[Change, ...]) -> None:
+        """To be told with the next `tell`."""
+        self._untold.append(changes)
+
+    def tell(self) -> None:
+        """Call each with what concerns it. Who comes while somebody tells, a listener too, leaves it to them."""
         with self._lock:
-            listening = list(self._listening.values())
-        for keys, callback in listening:
-            if concerned := tuple(change for change in changes if change.concerns(keys)):
-                try:
-                    callback(concerned)
-                except Exception:  # noqa: BLE001 -- the callback is a stranger's
-                    _LOG.exception("a listener to changed settings failed")
+            if self._telling:
+                return
+            self._telling = True
+        while True:
+            with self._lock:
+                if not self._untold:
+                    self._telling = False
+                    return
+                changes, listening = self._untold.popleft(), list(self._listening.values())
+            for keys, callback in listening:
+                if concerned := tuple(change for change in changes if change.concerns(keys)):
+                    _call(callback, concerned)
+
+
+def _call(callback: Callback, changes: tuple[Change, ...]) -> None:
+    try:
+        callback(changes)
+    except Exception:  # noqa: BLE001 -- the callback is a stranger's, and the others are to be told
+        _LOG.exception("a listener to changed settings failed")
 
 
 def _chosen(generation: Generation, unit: str | None, variant: str | None) -> Snapshot:

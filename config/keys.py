@@ -6,12 +6,14 @@ import difflib
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from .errors import ConfigError, Problem
 from .fields import Applies, Section, Takes
 from .schema import Settings
 
@@ -20,6 +22,8 @@ NAME = "<name>"
 
 _VARIANT = ("variants", NAME, "set")
 """What follows in a path is that of a setting again: ``variants.short.set.assistant.max_words``."""
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Setting:
 
     @property
     def key(self) -> str:
-        return dotted(self.path)
+        return _pattern(self.path)
 
     @property
     def live(self) -> bool:
@@ -57,6 +61,10 @@ class Setting:
         return tuple in _types_in(self.annotation)
 
     @property
+    def is_path(self) -> bool:
+        return Path in _types_in(self.annotation)
+
+    @property
     def number_or_flag(self) -> bool:
         return bool({bool, int, float} & _types_in(self.annotation))
 
@@ -66,8 +74,8 @@ class Setting:
 
 
 def dotted(path: Sequence[str | int]) -> str:
-    """``path`` as it is written in messages and on the command line."""
-    return ".".join(str(part) if isinstance(part, int) or _is_bare(part) else f'"{part}"' for part in path)
+    """``path`` as it is written in messages and on the command line: as TOML has it, for `split_key` to take apart."""
+    return ".".join(str(part) if isinstance(part, int) or _is_bare(part) else _quoted(part) for part in path)
 
 
 @functools.cache
@@ -90,6 +98,23 @@ def is_section(path: Sequence[str]) -> bool:
     return any(len(path) < len(setting.path) and _begins(setting.path, path) for setting in all_settings())
 
 
+def known_prefix(key: str) -> None:
+    """Make sure that there is such a setting or section; an empty ``key`` stands for all of them.
+
+    Raises:
+        ConfigError: there is none; the nearest name is told.
+    """
+    from .sources import Entry, Origin, split_key, unknown_key  # they build on this module
+
+    origin = Origin("runtime", f"runtime {key}")
+    try:
+        path = split_key(key) if key else ()
+    except ValueError as error:
+        raise ConfigError([Problem(origin.where, str(error))]) from error
+    if path and not is_section(path) and (problem := unknown_key(Entry(path, None, origin))):
+        raise ConfigError([problem])
+
+
 def within_variant(path: Sequence[str]) -> tuple[str, ...] | None:
     """What follows ``variants.<name>.set`` in ``path``; None: it does not begin so."""
     inside = len(path) >= len(_VARIANT) and _begins(_VARIANT, path)
@@ -110,7 +135,7 @@ def nearest(path: Sequence[str]) -> str | None:
     }
     scored = [(_likeness(path, _named_like(known, path)), known) for known in [*(s.path for s in settings), *sections]]
     best, known = max(scored, key=lambda pair: (pair[0], pair[1]))
-    return dotted(_named_like(known, path)) if best >= 0.65 else None
+    return _pattern(_named_like(known, path)) if best >= 0.65 else None
 
 
 def _walk(section: type[Section], prefix: tuple[str, ...]) -> Iterator[Setting]:
@@ -169,7 +194,7 @@ def _named_like(known: Sequence[str], path: Sequence[str]) -> tuple[str, ...]:
 
 def _likeness(path: Sequence[str], known: Sequence[str]) -> float:
     """From 0 to 1; the right last name in another section still counts."""
-    whole = _ratio(dotted(path), dotted(known))
+    whole = _ratio(dotted(path), _pattern(known))
     last = _ratio(path[-1], known[-1])
     return max(whole, 0.9 * last + 0.1 * whole) if len(known) > 1 else max(whole, last)
 
@@ -182,4 +207,18 @@ def _ratio(one: str, other: str) -> float:
 
 
 def _is_bare(part: str) -> bool:
-    return part == NAME or (part != "" and all(c.isascii() and (c.isalnum() or c in "_-") for c in part))
+    return part != "" and all(c.isascii() and (c.isalnum() or c in "_-") for c in part)
+
+
+def _quoted(part: str) -> str:
+    """As a basic string of TOML (https://toml.io/en/v1.0.0#string)."""
+    return '"' + "".join(_ESCAPES.get(character) or _printable(character) for character in part) + '"'
+
+
+def _printable(character: str) -> str:
+    return f"\\u{ord(character):04X}" if character < " " or character == "\x7f" else character
+
+
+def _pattern(path: Sequence[str]) -> str:
+    """As `dotted`, with `NAME` as it stands."""
+    return ".".join(NAME if part == NAME else dotted((part,)) for part in path)

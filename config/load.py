@@ -28,7 +28,7 @@ class Sources:
     ``contents`` has the digest of every path that was looked at, those that are missing too.
     """
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Entry, ...] = field(default=(), repr=False)
     problems: tuple[Problem, ...] = ()
     contents: Mapping[Path, str] = field(default_factory=dict)
     file: Path | None = None
@@ -52,7 +52,7 @@ class LoadedSettings:
     origins: Mapping[str, Origin]
     file: Path | None = None
     variants: Mapping[str, Settings] = field(default_factory=dict)
-    sources: Sources = field(default_factory=Sources)
+    sources: Sources = field(default_factory=Sources, repr=False)
 
     def place(self, key: str) -> str:
         """Where ``key`` was set, as problems name it."""
@@ -163,9 +163,10 @@ def value_at(settings: Settings, path: tuple[str, ...]) -> Any:
 
 
 def may_differ(path: tuple[str, ...]) -> bool:
-    """Whether a variant may set what ``path`` names: what belongs to the process, not to a request, it may not."""
+    """Whether a variant may set what ``path`` names: what belongs to the process or to documents it may not."""
     setting = setting_at(path)
-    shared = path[0] in ("variants", "keys", "limits") or (setting and setting.applies in ("restart", "at once"))
+    of_all = ("restart", "at once", "next document")
+    shared = path[0] in ("variants", "keys", "limits") or (setting and setting.applies in of_all)
     return not shared
 
 

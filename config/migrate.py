@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from .drafts import resolve_draft
 from .errors import ConfigError, Problem
-from .files import FILE_KEYS, FileReader, parsed
+from .files import FILE_KEYS, file_content, parsed, too_large
+from .fingerprint import LARGEST_FILE
 from .keys import all_settings, dotted, is_section, setting_at
-from .load import Sources, resolve
 from .migrate_edit import edited, fresh
 from .migrate_legacy import Lost, pieces, rank, rule_for
 from .migrate_values import fitted
@@ -102,7 +103,10 @@ def migrate(old: Path, target: Path | None = None) -> Migration:
 def _parsed(old: Path) -> tuple[str | None, dict[str, Any]]:
     """The text, None for JSON, and the values."""
     try:
-        text = old.read_bytes().decode("utf-8-sig")
+        content = file_content(old)
+        if len(content) > LARGEST_FILE:
+            raise ConfigError([too_large(old)])
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError([Problem(str(old), f"cannot be read: {error.strerror or error}")]) from error
     except UnicodeDecodeError as error:
@@ -192,15 +196,14 @@ def _is_relative(path: tuple[str, ...], value: Any) -> bool:
     setting = setting_at(path)
     if setting is None or not isinstance(value, str) or value == "none":
         return False
-    is_path = isinstance(setting.default, Path) or setting.key == "data_dir"
-    return value.startswith(("./", "../")) if setting.takes != "value" else is_path and value[:1] not in ("/", "~")
+    if setting.takes != "value":
+        return value.startswith(("./", "../"))
+    return setting.is_path and value[:1] not in ("/", "~")
 
 
 def _must_load(target: Path, text: str) -> None:
-    reader = FileReader(drafts={target: text.encode()})
-    reader.read(target, required=True)
     try:
-        resolve(Sources(tuple(reader.entries), tuple(reader.problems), reader.contents, target))
+        resolve_draft(target, text)
     except ConfigError as error:
         raise ConfigError(_of_the_result(problem, target) for problem in error.problems) from error
 

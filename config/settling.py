@@ -36,6 +36,14 @@ class Settling:
         """The contents may have changed, or are still changing."""
         self._debounce.hint(now)
 
+    def unsettle(self, before: Contents) -> None:
+        """What was settled since ``before`` was not taken: it counts as a change again."""
+        self._settled = {path: before.get(path, held) for path, held in self._settled.items()}
+
+    def overdue(self, now: float) -> bool:
+        """Whether nothing may be waited for any longer."""
+        return self._debounce.overdue(now)
+
     def due_in(self, now: float) -> float | None:
         """Seconds until contents must be given to `settles`; None where there is no need."""
         return self._debounce.due_in(now)

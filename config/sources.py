@@ -36,7 +36,7 @@ class Origin:
 class TextValue:
     """A code argument given as text, such as a command-line flag: read as a variable of the environment is."""
 
-    text: str
+    text: str = field(repr=False)
     where: str
 
 
@@ -45,7 +45,7 @@ class Entry:
     """One value as a source gave it. ``folder`` is what relative paths start from, when not the working directory."""
 
     path: tuple[str, ...]
-    value: Any
+    value: Any = field(repr=False)  # may be a secret
     origin: Origin
     is_text: bool = False
     folder: Path | None = None

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from .keys import dotted
 from .positions import key_lines
 
 Edit = Callable[[str], str]
@@ -33,7 +34,7 @@ def with_value(text: str, path: tuple[str, ...], value: Any) -> str:
     plain = _plain(value)
     meant = tomllib.loads(text)
     if not _put(meant, path, plain):
-        raise Unplaceable(f"{'.'.join(path)} lies below a key that is no table")
+        raise Unplaceable(f"{dotted(path)} lies below a key that is no table")
     whole = text if text.endswith("\n") or not text else f"{text}\n"  # tomlkit may add to the last line otherwise
     return _first_that_reads(whole, meant, _ways_to_set(path, plain), path)
 
@@ -66,7 +67,7 @@ def _first_that_reads(text: str, meant: dict[str, Any], ways: Iterator[Edit], pa
                 return edited
         except Exception:  # noqa: BLE001 -- whatever tomlkit stumbles over, the next way is tried
             continue
-    raise Unplaceable(f"{'.'.join(path)} cannot be changed without damage to the rest")
+    raise Unplaceable(f"{dotted(path)} cannot be changed without damage to the rest")
 
 
 def _by_tomlkit(change: Callable[[Any], None]) -> Edit:

@@ -5,17 +5,20 @@ Everything that can fail happens before the swap and leaves the generation in us
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .checks import cross_checks
+from .checks import cross_checks, place_of
 from .errors import ConfigError, Problem
+from .fingerprint import EMPTY
 from .generation import Change, Generation, Snapshot, applies, difference, relevant
 from .load import LoadedSettings, Sources, resolve
 from .schema import Settings
 from .subscribers import Objection, Subscriber
+from .values import shown
 from .variants import DEFAULT
 
 _LOG = logging.getLogger(__name__)
@@ -61,7 +64,7 @@ class Transaction:
         self._trace("compare")
         changes = difference(old, new)
         _raise(
-            Problem(new.place(change.key), f"{change.key} can only change with a restart; it stays {_masked(change)}")
+            Problem(new.place(change.key), f"{change.key} can only change with a restart; it stays {shown(change.old)}")
             for change in changes
             if applies(change) == "restart"
         )
@@ -76,11 +79,14 @@ class Transaction:
         problems = cross_checks(loaded)
         for subscriber in self._subscribers:
             self._trace(f"check {subscriber.name}")
-            for settings in (loaded.settings, *loaded.variants.values()):
-                problems += [_problem(loaded, objection) for objection in subscriber.check(settings)]
+            for variant, settings in {DEFAULT: loaded.settings, **loaded.variants}.items():
+                with _named(subscriber):
+                    problems += [_problem(loaded, objection, variant) for objection in subscriber.check(settings)]
         _raise(problems)
 
-    def prepare(self, number: int, loaded: LoadedSettings, before: Generation | None) -> Prepared:
+    def prepare(
+        self, number: int, loaded: LoadedSettings, before: Generation | None, changes: tuple[Change, ...] = ()
+    ) -> Prepared:
         """Make every part that the generation before does not have.
 
         Raises:
@@ -91,46 +97,59 @@ class Transaction:
         snapshots: dict[str, Snapshot] = {}
         try:
             for variant, settings in {DEFAULT: loaded.settings, **loaded.variants}.items():
-                old = _counterpart(before, variant)
-                parts = {s.name: self._part(s, settings, loaded, old, known, made) for s in self._subscribers}
+                wanted = _Wanted(variant, settings, loaded, _counterpart(before, variant))
+                parts = {
+                    subscriber.name: self._part(subscriber, wanted, known, made) for subscriber in self._subscribers
+                }
                 snapshots[variant] = Snapshot(number, variant, settings, parts)
                 known.append(snapshots[variant])
         except BaseException:
             discard(made)
             raise
-        changes = difference(before.loaded, loaded) if before else ()
         return Prepared(Generation(number, loaded, snapshots), changes, tuple(made))
 
     def _part(
-        self,
-        subscriber: Subscriber,
-        settings: Settings,
-        loaded: LoadedSettings,
-        old: Snapshot | None,
-        known: Sequence[Snapshot],
-        made: list[tuple[Subscriber, Any]],
+        self, subscriber: Subscriber, wanted: _Wanted, known: Sequence[Snapshot], made: list[tuple[Subscriber, Any]]
     ) -> Any:
-        wanted = relevant(settings, subscriber.keys)
+        values = relevant(wanted.settings, subscriber.keys)
         for snapshot in known:
-            if relevant(snapshot.settings, subscriber.keys) == wanted:
+            if relevant(snapshot.settings, subscriber.keys) == values:
                 return snapshot.parts[subscriber.name]
         self._trace(f"prepare {subscriber.name}")
         try:
-            part = subscriber.prepare(settings, old.parts[subscriber.name] if old else None)
+            with _named(subscriber):
+                part = subscriber.prepare(wanted.settings, wanted.old.parts[subscriber.name] if wanted.old else None)
         except Objection as objection:
-            raise ConfigError([_problem(loaded, objection)]) from objection
-        made.append((subscriber, part))
+            raise ConfigError([_problem(wanted.loaded, objection, wanted.variant)]) from objection
+        if not any(part is snapshot.parts[subscriber.name] for snapshot in known):
+            made.append((subscriber, part))
         return part
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a snapshot is made for, and the one it takes the place of."""
+
+    variant: str
+    settings: Settings
+    loaded: LoadedSettings
+    old: Snapshot | None
+
+
 def require_file(before: Sources, now: Sources) -> None:
-    """A settings file that has vanished is more likely a mistake than the wish for the defaults.
+    """A settings file that has vanished, or was emptied, is more likely a mistake than the wish for the defaults.
 
     Raises:
-        ConfigError: it has.
+        ConfigError: it has, or was.
     """
-    if before.file is not None and now.file is None and not now.problems:
-        raise ConfigError([Problem(str(before.file), "has vanished: the settings stay as they are until it is back")])
+    file = before.file
+    if file is None or now.problems:
+        return
+    if now.file is None:
+        raise ConfigError([Problem(str(file), "has vanished: the settings stay as they are until it is back")])
+    if now.contents.get(file) == EMPTY != before.contents.get(file):
+        way_out = "the settings stay as they are; a comment in it, and nothing else, stands for the defaults"
+        raise ConfigError([Problem(str(file), f"is empty: {way_out}")])
 
 
 def discard(made: Iterable[tuple[Subscriber, Any]]) -> None:
@@ -166,16 +185,22 @@ def _counterpart(before: Generation | None, variant: str) -> Snapshot | None:
     return before.snapshots.get(variant) or before.snapshots[DEFAULT]
 
 
-def _problem(loaded: LoadedSettings, objection: Objection) -> Problem:
-    return Problem(loaded.place(objection.key), str(objection))
+@contextlib.contextmanager
+def _named(subscriber: Subscriber) -> Iterator[None]:
+    """What goes wrong unexpectedly within a subscriber is told under its name."""
+    try:
+        yield
+    except (Objection, ConfigError):
+        raise
+    except Exception as error:
+        _LOG.exception("%s cannot take up the settings", subscriber.name)
+        raise ConfigError([Problem(subscriber.name, f"{type(error).__name__}: {error}")]) from error
+
+
+def _problem(loaded: LoadedSettings, objection: Objection, variant: str) -> Problem:
+    return Problem(place_of(loaded, objection.key, None if variant == DEFAULT else variant), str(objection))
 
 
 def _raise(problems: Iterable[Problem]) -> None:
     if found := tuple(dict.fromkeys(problems)):
         raise ConfigError(found)
-
-
-def _masked(change: Change) -> str:
-    from .values import shown
-
-    return shown(change.old)

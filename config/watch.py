@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _STOP_SECONDS = 1.0
+_STILL_SECONDS = 0.02
 _EVENT_DELAY_SECONDS = 2.0
 """How late an event may be; watchdog keeps one back for up to 0.5 s, to pair the two halves of a move."""
 
@@ -46,6 +47,7 @@ class FileWatcher:
 
     ``paths`` gives files, there or expected, and folders, of which every ``*.toml`` entry counts; `start` and `renew`
     call it. ``changed`` is called on the watcher's one thread; when it raises, that is logged and watching goes on.
+    When it returns False it is called again, once contents have settled again.
 
     Events of the operating system only say when to look; contents decide. They are compared every ``poll_seconds`` in
     any case, and where there are no events, or with ``polling``, the files' records are read every
@@ -58,7 +60,7 @@ class FileWatcher:
     def __init__(
         self,
         paths: Callable[[], Iterable[Path]],
-        changed: Callable[[], None],
+        changed: Callable[[], bool | None],
         *,
         quiet: float = 0.2,
         longest: float = 2.0,
@@ -91,11 +93,14 @@ class FileWatcher:
         """True where a file holds something else than what had settled: it has been saved again, or is being saved.
 
         ``digests``: SHA-256 of files as they were just read, empty for those that were missing. To be asked within
-        ``changed``, which should read again, or leave it: the newer contents are told once they have settled.
+        ``changed``, which should read again, or return False.
         """
-        settled = {path: value or "" for path, value in self._settling.settled.items()}
-        comparable = (path for path, digest in digests.items() if len(digest) in (0, 64) and path in settled)
-        return any(settled[path] != digests[path] for path in comparable if len(settled[path]) in (0, 64))
+        settled = {path: value or "" for held in self._settling.settled.values() for path, value in held.items()}
+        return any(
+            settled[path] != digest
+            for path, digest in digests.items()
+            if path in settled and _is_digest(digest) and _is_digest(settled[path])
+        )
 
     @property
     def state(self) -> WatchState:
@@ -185,14 +190,25 @@ class FileWatcher:
             self._glance(now)
         if self._settling.due_in(now) != 0.0:
             return
-        found = _look(self._settling.settled)
+        before = self._settling.settled
+        records = _glimpse(before)
+        found = _look(before)
+        # A save may have begun just before the look, and its event, or its next piece, be on the way.
+        self._stopping.wait(_STILL_SECONDS)
+        if not self._settling.overdue(now) and (_glimpse(before) != records or not self._inbox.empty()):
+            self._settling.hint(now)
+            return
         if not self._settling.settles(found, now, being_written=bool(self._being_written)):
             return
         self._being_written.clear()
         try:
-            self._changed()
+            taken = self._changed()
         except Exception:  # noqa: BLE001 -- the next save must find someone who looks
             _LOG.exception("taking up changed settings failed; watching goes on")
+            return
+        if taken is False:
+            self._settling.unsettle(before)
+            self._settling.hint(now)
 
     def _glance(self, now: float) -> None:
         """Compare the files' records with those seen last."""
@@ -262,6 +278,11 @@ class FileWatcher:
         self._unannounced_at = None
         self._glance(now)
         self._settling.hint(now)
+
+
+def _is_digest(value: str) -> bool:
+    """Of a file that was read, or is missing; folders, and files that cannot be read, have other values."""
+    return len(value) in (0, 64)
 
 
 def _look(paths: Iterable[Path]) -> Contents:

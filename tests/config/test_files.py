@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from capibara.config import ConfigError, load_settings
-from capibara.config.checks import cross_checks
-from capibara.config.files import LARGEST_FILE, FileReader
+from capibara.config.checks import cross_checks, place_of
+from capibara.config.files import FileReader
+from capibara.config.fingerprint import LARGEST_FILE
 from capibara.config.load import LoadedSettings, read_sources
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -170,12 +171,49 @@ def test_a_file_that_extends_itself_is_found_out_by_whatever_way_it_is_named(wri
     assert problem.endswith(":1: extends runs in a circle: a.toml extends a.toml")
 
 
-def test_two_files_may_extend_the_same_one(write):
-    main = write("a.toml", 'extends = ["./b.toml", "./c.toml"]')
-    write("b.toml", 'extends = "./d.toml"')
-    write("c.toml", 'extends = "./d.toml"')
-    write("d.toml", "rag.top_k = 4")
-    assert load(main).settings.rag.top_k == 4
+@pytest.mark.parametrize("way", ["./base.toml", "../cfg/base.toml", "./link.toml"])
+def test_a_base_of_two_files_counts_once_before_both_by_whatever_ways_it_is_named(write, way):
+    main = write("cfg/main.toml", 'extends = ["./b.toml", "./c.toml"]')
+    write("cfg/b.toml", 'extends = "./base.toml"\nrag.top_k = 2\nrag.alpha = 0.2')
+    write("cfg/c.toml", f'extends = "{way}"\nrag.alpha = 0.3')
+    base = write("cfg/base.toml", "rag.top_k = 1\nrag.alpha = 0.1\nrag.rrf_k = 1")
+    (base.parent / "link.toml").symlink_to(base)
+    loaded = load(main)
+    rag = loaded.settings.rag
+    assert (rag.top_k, rag.alpha, rag.rrf_k) == (2, 0.3, 1)
+    assert [entry.value for entry in loaded.sources.entries if entry.path == ("rag", "top_k")] == [1, 2]
+    assert main.parent / way in loaded.sources.contents
+
+
+@pytest.mark.parametrize("bases", ['["./base.toml", "./b.toml"]', '["./b.toml", "./base.toml"]'])
+def test_a_base_does_not_win_over_what_extends_it_wherever_it_is_listed(write, bases):
+    main = write("main.toml", f"extends = {bases}")
+    write("b.toml", 'extends = "./base.toml"\nrag.top_k = 2')
+    write("base.toml", "rag.top_k = 1")
+    assert load(main).settings.rag.top_k == 2
+
+
+def test_each_file_is_read_once_however_many_ways_lead_to_it(write, monkeypatch):
+    depth = 30  # 2**30 ways to the last one
+    for index in range(depth):
+        write(f"{index}.toml", f'extends = ["./{index + 1}.toml", "./{index + 1}.toml"]')
+    write(f"{depth}.toml", "assistant.persona = './p.md'\nprompts.compose = './p.md'")
+    text = write("p.md", "kind")
+    opened = []
+    real_open = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *mode: (opened.append(path.name), real_open(path, *mode))[1])
+    settings = load(text.parent / "0.toml").settings
+    assert (settings.assistant.persona, settings.prompts.compose) == ("kind", "kind")
+    assert sorted(opened) == sorted([f"{index}.toml" for index in range(depth + 1)] + ["p.md"])
+
+
+def test_a_missing_base_is_told_wherever_it_is_named(write):
+    main = write("a.toml", 'extends = ["./b.toml", "./none.toml"]')
+    write("b.toml", 'extends = "./none.toml"')
+    assert problems(main) == [
+        "b.toml:1: none.toml cannot be read: No such file or directory",
+        "a.toml:1: none.toml cannot be read: No such file or directory",
+    ]
 
 
 def test_a_base_that_is_missing_is_named_at_the_line_of_extends(write):
@@ -250,6 +288,36 @@ def test_a_folder_in_config_d_is_named(write, tmp_path):
     main = write("c.toml", "")
     (tmp_path / "config.d" / "10.toml").mkdir(parents=True)
     assert problems(main) == ["config.d/10.toml: cannot be read: Is a directory"]
+
+
+NO_FILE = "cannot be read: not a regular file; copy what it gives into one"
+
+
+def test_a_pipe_in_place_of_the_file_is_refused_without_waiting_for_its_writer(tmp_path):
+    pipe = tmp_path / "c.toml"
+    os.mkfifo(pipe)
+    assert problems(pipe) == [f"c.toml: {NO_FILE}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [('extends = "./pipe.toml"', "pipe.toml"), ('assistant.persona = "./pipe.toml"', "pipe.toml")],
+    ids=["base", "text file"],
+)
+def test_a_pipe_that_the_file_names_is_refused_at_its_line(write, tmp_path, text, named):
+    os.mkfifo(tmp_path / named)
+    assert problems(write("c.toml", f"\n{text}")) == [f"c.toml:2: {named} {NO_FILE}"]
+
+
+def test_a_pipe_in_config_d_is_refused(write, tmp_path):
+    main = write("c.toml", "")
+    (tmp_path / "config.d").mkdir()
+    os.mkfifo(tmp_path / "config.d" / "10.toml")
+    assert problems(main) == [f"config.d/10.toml: {NO_FILE}"]
+
+
+def test_a_device_in_place_of_a_text_file_is_refused(write):
+    assert problems(write("c.toml", 'assistant.persona = "/dev/zero"')) == [f"c.toml:1: /dev/zero {NO_FILE}"]
 
 
 def test_a_link_to_nothing_is_a_missing_file_even_where_none_is_required(tmp_path):
@@ -424,3 +492,45 @@ def test_shares_above_one_do_not_pass_the_cross_checks(write):
 def test_shares_of_exactly_one_pass(write):
     text = "\n".join(f"variants.v{index}.share = 0.1" for index in range(10))
     assert cross_checks(load(write("c.toml", text))) == []
+
+
+# What does not go together is told where it was set
+
+
+SECONDS = "voice.endpoint_max_seconds is 1, less than voice.endpoint_seconds (2): raise it"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("voice.endpoint_seconds = 2.0\nvoice.endpoint_max_seconds = 1.0", 2),
+        (
+            "[voice]\nendpoint_seconds = 0.5\nendpoint_max_seconds = 3.0\n[variants.b.set.voice]\n"
+            "endpoint_seconds = 2.0\nendpoint_max_seconds = 1.0",
+            6,
+        ),
+        (
+            "[voice]\nendpoint_seconds = 0.5\nendpoint_max_seconds = 1.0\n[variants.b.set.voice]\n"
+            "endpoint_seconds = 2.0",
+            5,
+        ),
+        (
+            "[variants.'b \"c\"'.set.voice]\nendpoint_seconds = 2.0\n[voice]\nendpoint_seconds = 0.5\n"
+            "endpoint_max_seconds = 1.0",
+            2,
+        ),
+    ],
+    ids=["for everybody", "both in the variant", "the other one in the variant", "a name with quotes"],
+)
+def test_what_a_variant_sets_itself_is_to_blame_before_what_everybody_sees(write, text, line):
+    loaded = load(write("c.toml", text))
+    assert [str(problem).rpartition("/")[2] for problem in cross_checks(loaded)] == [f"c.toml:{line}: {SECONDS}"]
+
+
+def test_the_place_of_a_key_is_the_variant_s_where_that_sets_it(write):
+    file = write("c.toml", "rag.alpha = 0.1\nrag.top_k = 3\n[variants.'b.c'.set]\nrag.alpha = 0.2")
+    loaded = load(file)
+    places = [
+        place_of(loaded, key, variant) for key in ("rag.alpha", "rag.top_k", "rag.rrf_k") for variant in (None, "b.c")
+    ]
+    assert places == [f"{file}:1", f"{file}:4", f"{file}:2", f"{file}:2", "default", "default"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from pathlib import Path
 
 import pytest
 
-from capibara.config.fingerprint import fingerprint, signatures, toml_entries, trail, watched_folders
+from capibara.config.fingerprint import FOLDER, contents, signatures, toml_entries, trail
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
@@ -17,39 +18,40 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything
 def test_a_file_is_told_by_its_bytes(tmp_path, data):
     file = tmp_path / "a.toml"
     file.write_bytes(data)
-    assert fingerprint(file) == hashlib.sha256(data).hexdigest()
+    assert contents(file) == {file: hashlib.sha256(data).hexdigest()}
 
 
-def test_what_is_missing_has_no_fingerprint(tmp_path):
+def test_what_is_missing_has_none(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling.toml").symlink_to("nowhere")
     for name in ("a.toml", "no/a.toml", "file/a.toml", "dangling.toml"):
-        assert fingerprint(tmp_path / name) is None
+        assert contents(tmp_path / name) == {tmp_path / name: None}
 
 
-def test_touching_and_chmod_change_no_fingerprint(tmp_path):
+def test_touching_and_chmod_change_nothing(tmp_path):
     file = tmp_path / "a.toml"
     file.write_text("a = 1")
-    before = fingerprint(file), fingerprint(tmp_path)
+    before = contents(file), contents(tmp_path)
     os.utime(file, (1, 1))
     file.chmod(0o400)
-    assert (fingerprint(file), fingerprint(tmp_path)) == before
+    assert (contents(file), contents(tmp_path)) == before
 
 
 def test_a_folder_is_told_by_its_settings_files_alone(tmp_path):
     folder = tmp_path / "config.d"
     folder.mkdir()
-    seen = [fingerprint(folder)]
+    seen = [contents(folder)]
     for name, text in [("b.toml", "x"), ("a.toml", "x"), ("a.toml", "y")]:
         (folder / name).write_text(text)
-        seen.append(fingerprint(folder))
+        seen.append(contents(folder))
     (folder / "a.toml").rename(folder / "c.toml")
-    seen.append(fingerprint(folder))
-    assert len(set(seen)) == 5
+    seen.append(contents(folder))
+    assert all(one != other for one, other in itertools.combinations(seen, 2))
+    assert seen[0] == {folder: FOLDER}
     for name in ("notes.txt", ".a.toml.swp", ".#a.toml", "a.toml~"):
         (folder / name).write_text("z")
     (folder / ".#b.toml").symlink_to("someone@host.1")
-    assert fingerprint(folder) == seen[-1]
+    assert contents(folder) == seen[-1]
     assert toml_entries(folder) == [folder / "b.toml", folder / "c.toml"]
 
 
@@ -58,14 +60,15 @@ def test_what_cannot_be_read_is_neither_missing_nor_an_error(tmp_path):
     file = tmp_path / "locked" / "a.toml"
     file.parent.mkdir()
     file.write_text("a = 1")
-    readable = fingerprint(file)
+    readable = contents(file)[file]
     file.chmod(0)
-    assert fingerprint(file) not in (None, readable)
+    assert contents(file)[file] not in (None, readable)
     file.parent.chmod(0)
     try:
-        assert None not in (fingerprint(file), fingerprint(file.parent))
+        assert contents(file)[file] is not None
+        assert contents(file.parent)[file.parent] not in (None, FOLDER)
         assert signatures(file.parent / "a.toml") == {file: None}
-        assert tmp_path / "locked" in watched_folders([file])
+        assert tmp_path / "locked" in trail([file]).folders
     finally:
         file.parent.chmod(0o700)
 
@@ -74,17 +77,18 @@ def test_neither_pipes_nor_link_loops_nor_odd_folders_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "loop.toml").symlink_to("loop.toml")
     (tmp_path / "folder.toml").mkdir()
-    assert None not in [fingerprint(tmp_path / name) for name in ("pipe.toml", "loop.toml", "folder.toml")]
-    assert fingerprint(tmp_path)
+    held = contents(tmp_path)
+    assert held.keys() == {tmp_path, tmp_path / "pipe.toml", tmp_path / "loop.toml", tmp_path / "folder.toml"}
+    assert None not in held.values()
 
 
 def test_a_large_file_is_told_by_size_and_time(tmp_path):
     file = tmp_path / "a.toml"
     file.write_bytes(b"a" * (1 << 20))
-    assert fingerprint(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert contents(file) == {file: hashlib.sha256(file.read_bytes()).hexdigest()}
     file.write_bytes(b"a" * ((1 << 20) + 1))
     os.utime(file, ns=(1, 5))
-    assert fingerprint(file) == "1048577 bytes of 5"
+    assert contents(file) == {file: "1048577 bytes of 5"}
 
 
 def test_signatures_differ_after_a_change_and_not_after_reading(tmp_path):
@@ -93,7 +97,7 @@ def test_signatures_differ_after_a_change_and_not_after_reading(tmp_path):
     os.utime(file, (1, 1))
     before = signatures(tmp_path)
     assert file.read_text() == "a = 1"
-    assert fingerprint(tmp_path)
+    assert contents(tmp_path)
     assert signatures(tmp_path) == before
     file.write_text("a = 2")
     assert signatures(tmp_path) != before
@@ -104,19 +108,19 @@ def test_the_folder_of_every_file_is_watched_even_where_the_file_is_missing(tmp_
         (tmp_path / name).mkdir()
     (tmp_path / "one" / "a.toml").touch()
     paths = [tmp_path / "one" / "a.toml", tmp_path / "two" / "b.toml"]
-    assert watched_folders(paths) == {tmp_path / "one", tmp_path / "two"}
-    assert watched_folders([]) == set()
+    assert trail(paths).folders == {tmp_path / "one", tmp_path / "two"}
+    assert trail([]).folders == set()
 
 
 def test_a_watched_folder_is_watched_with_its_parent(tmp_path):
     (tmp_path / "config.d").mkdir()
-    assert watched_folders([tmp_path / "config.d"]) == {tmp_path, tmp_path / "config.d"}
+    assert trail([tmp_path / "config.d"]).folders == {tmp_path, tmp_path / "config.d"}
 
 
 def test_where_folders_are_missing_the_nearest_one_there_is_is_watched(tmp_path):
-    assert watched_folders([tmp_path / "a" / "b" / "c.toml"]) == {tmp_path}
+    assert trail([tmp_path / "a" / "b" / "c.toml"]).folders == {tmp_path}
     (tmp_path / "a").mkdir()
-    assert watched_folders([tmp_path / "a" / "b" / "c.toml"]) == {tmp_path / "a"}
+    assert trail([tmp_path / "a" / "b" / "c.toml"]).folders == {tmp_path / "a"}
 
 
 @pytest.mark.parametrize("absolute", [False, True])
@@ -130,7 +134,7 @@ def test_every_link_on_the_way_is_watched(tmp_path, absolute):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "linked").symlink_to(mount if absolute else "../mount")
     given = tmp_path / "etc" / "linked" / "capibara.toml"
-    assert watched_folders([given]) == {tmp_path / "etc", mount, version}
+    assert trail([given]).folders == {tmp_path / "etc", mount, version}
     assert trail([given]).entries == {
         tmp_path / "etc" / "linked",
         mount / "capibara.toml",
@@ -144,14 +148,14 @@ def test_links_inside_a_watched_folder_are_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a").touch()
     (tmp_path / "config.d" / "a.toml").symlink_to(tmp_path / "elsewhere" / "a")
-    assert tmp_path / "elsewhere" in watched_folders([tmp_path / "config.d"])
+    assert tmp_path / "elsewhere" in trail([tmp_path / "config.d"]).folders
 
 
 def test_link_loops_end(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     (tmp_path / "self").symlink_to("self/self")
-    assert watched_folders([tmp_path / "a" / "x.toml", tmp_path / "self"]) == {tmp_path}
+    assert trail([tmp_path / "a" / "x.toml", tmp_path / "self"]).folders == {tmp_path}
 
 
 def test_only_entries_that_matter_lead_anywhere(tmp_path):
@@ -164,4 +168,4 @@ def test_only_entries_that_matter_lead_anywhere(tmp_path):
 
 def test_relative_paths_start_from_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert watched_folders([Path("a.toml"), Path("../b.toml")]) == {tmp_path, tmp_path.parent}
+    assert trail([Path("a.toml"), Path("../b.toml")]).folders == {tmp_path, tmp_path.parent}

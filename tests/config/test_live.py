@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 
@@ -55,7 +56,7 @@ def test_a_fault_at_any_step_leaves_the_old_generation_serving_and_the_next_good
         assert f"fault at {step}" in str(result.problems[0])
         assert settings.snapshot is before
         assert settings.loaded.settings.rag.top_k == 3
-        assert settings.living == 1
+        assert settings.generations_in_use == 1
         assert [part.top_k for part in (*one.open, *two.open)] == [3, 3], step
         faults.at = None
         assert settings.reload().result == "applied"
@@ -101,13 +102,13 @@ def test_an_old_part_is_retired_once_and_only_after_the_last_request_that_saw_it
             write(file, SECOND)
             settings.reload()
             assert also_first.parts["first"].retired == 0
-            assert settings.living == 2
+            assert settings.generations_in_use == 2
         assert first.parts["first"].retired == 0
         assert first.settings.rag.top_k == 3
         with settings.pin() as second:
             assert second.parts["first"].top_k == 4
     assert first.parts["first"].retired == 1
-    assert settings.living == 1
+    assert settings.generations_in_use == 1
 
 
 def test_what_a_subscriber_objects_to_is_told_at_the_line_where_it_was_set(file):
@@ -226,6 +227,143 @@ def test_a_generation_that_cannot_start_raises_and_leaves_no_part_behind(file):
     assert recorder.open == []
 
 
+def test_a_request_that_the_garbage_collector_ends_blocks_nobody(file):
+    settings = live(file, Recorder())
+
+    class Client:
+        """A cycle that holds a request half-way."""
+
+        def __init__(self):
+            self.me, self.request = self, self.begin()
+            next(self.request)
+
+        def begin(self):
+            with settings.pin() as snapshot:
+                yield snapshot
+
+    def work():
+        for number in range(400):
+            Client()
+            write(file, f"[rag]\ntop_k = {number % 7 + 1}\n")
+            settings.reload()
+
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)  # collects within whatever line is running
+    try:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    with settings.pin():
+        pass
+    assert settings.generations_in_use == 1
+
+
+def test_an_emptied_file_changes_nothing(file):
+    settings = live(file)
+    file.write_text("")
+    result = settings.reload()
+    assert "is empty" in str(result.problems[0])
+    assert settings.snapshot.settings.rag.top_k == 3
+    write(file, "# defaults\n")
+    assert settings.reload().result == "applied"
+    assert settings.snapshot.settings.rag.top_k == 10
+
+
+@pytest.mark.parametrize("method", ["check", "prepare"])
+def test_an_unexpected_fault_of_a_subscriber_is_told_under_its_name(file, method):
+    recorder = Recorder("reranker")
+    settings = live(file, recorder)
+    setattr(recorder, method, lambda *_: 1 // 0)
+    write(file, SECOND)
+    [problem] = settings.reload().problems
+    assert str(problem).startswith("reranker: ZeroDivisionError")
+
+
+def test_parts_that_are_the_same_object_are_retired_by_whoever_made_them(file):
+    class Nothing(Recorder):
+        def prepare(self, settings, before):
+            self.made = getattr(self, "made", 0) + 1
+
+        def retire(self, part):
+            self.gone = getattr(self, "gone", 0) + 1
+
+    one, two = Nothing("one"), Nothing("two")
+    settings = live(file, one, two)
+    write(file, SECOND)
+    settings.reload()
+    settings.close()
+    assert (one.made, two.made) == (2, 2)
+    assert one.gone == two.gone
+
+
+def test_a_part_that_is_given_back_is_not_retired_when_the_change_fails(file):
+    class Same(Recorder):
+        def prepare(self, settings, before):
+            return before or super().prepare(settings, before)
+
+    same = Same("same")
+    settings = live(file, same, Recorder("broken", objects_to={4}))
+    write(file, SECOND)
+    assert settings.reload().result == "failed"
+    assert same.parts[0].retired == 0
+
+
+def test_nothing_changes_after_the_end(file):
+    recorder = Recorder()
+    settings = live(file, recorder)
+    settings.close()
+    write(file, SECOND)
+    assert settings.reload().result == "failed"
+    assert len(recorder.parts) == 1
+    assert recorder.parts[0].retired == 1
+
+
+def test_a_listener_that_changes_settings_makes_no_other_hear_of_it_too_early(file):
+    settings, heard = live(file), []
+    settings.on_change(["rag.top_k"], lambda changes: changes[0].new == 5 and settings.update({"rag.top_k": 9}))
+    settings.on_change(["rag.top_k"], lambda changes: heard.append((changes[0].old, changes[0].new)))
+    settings.update({"rag.top_k": 5})
+    assert heard == [(3, 5), (5, 9)]
+
+
+def test_a_listener_may_wait_for_a_thread_that_asks_for_the_history_or_changes_settings(file):
+    settings, done = live(file), []
+
+    def wait(_) -> None:
+        if not done:
+            done.append(False)
+            thread = threading.Thread(target=lambda: (settings.history(), settings.update({"rag.alpha": 0.1})))
+            thread.start()
+            thread.join(20)
+            done[0] = not thread.is_alive()
+
+    settings.on_change([], wait)
+    settings.update({"rag.top_k": 5})
+    assert done == [True]
+
+
+def test_what_was_loaded_shows_no_secret(file):
+    settings = live(file, overrides={"keys.hub": "hf_s3cret"})
+    settings.update({"rag.pdf_passwords": ["s3cret"]})
+    shown = repr((settings.loaded, settings._attempts.generations.current, settings.history(), settings.last_result))
+    assert "s3cret" not in shown
+
+
+def test_a_file_that_was_read_last_stays_watched_whatever_is_in_use(file):
+    settings = live(file)
+    write(file.parent / "b.toml", "[rag\n")
+    write(file, 'extends = "./b.toml"\n')
+    assert settings.reload().result == "failed"
+    settings.update({"rag.alpha": 0.2})
+    assert file.parent / "b.toml" in settings.watched
+    settings.rollback(1)
+    assert file.parent / "b.toml" in settings.watched
+
+
 def test_requests_in_flight_during_many_changes_never_see_two_generations(file):
     settings = live(file, Recorder("one"), Recorder("two"))
     stop, mixed, seen = threading.Event(), [], set()
@@ -250,4 +388,4 @@ def test_requests_in_flight_during_many_changes_never_see_two_generations(file):
         thread.join()
     assert mixed == []
     assert len(seen) > 1
-    assert settings.living == 1
+    assert settings.generations_in_use == 1

@@ -188,6 +188,32 @@ def test_a_persisted_update_is_not_taken_for_a_change_of_the_file(watched):
     assert "alpha = 0.3" in file.read_text()
 
 
+def test_a_save_that_is_under_way_is_not_read_half(watched):
+    """Another save begins while the one before is being taken up."""
+    settings, file = watched
+    seen = set()
+    settings.on_change([], lambda changes: seen.update(change.key for change in changes))
+
+    def begin_another(_) -> None:
+        stream = file.open("w")
+        stream.write("[rag]\n")
+        stream.flush()
+        time.sleep(QUICK["quiet"] / 2)
+        stream.write("rrf_k = 3\n[limits]\nconcurrent_requests = 2\n")
+        stream.close()
+
+    whole = text(2) + "[limits]\nconcurrent_requests = 2\n"
+    write(file, whole)
+    assert until(lambda: settings.snapshot.settings.limits.concurrent_requests == 2)
+    seen.clear()
+    for number in (4, 5, 6):
+        STYLES["os.replace"](file, whole.replace("= 2\n", f"= {number}\n", 1))
+        time.sleep(QUICK["quiet"])
+        begin_another(None)
+        assert until(lambda: settings.snapshot.settings.rag.rrf_k == 3)
+    assert seen == {"rag.rrf_k"}
+
+
 def test_watching_ends_with_the_settings_and_leaves_no_thread(tmp_path):
     before = set(threading.enumerate())
     settings = live(tmp_path / "capibara.toml")

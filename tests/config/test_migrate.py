@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from capibara.config import ConfigError, load_settings
+from capibara.config.fingerprint import LARGEST_FILE
 from capibara.config.keys import setting_at
 from capibara.config.migrate import Migration, migrate
 from capibara.config.migrate_legacy import _RULES
@@ -367,3 +369,17 @@ def test_the_result_must_load_in_the_folder_it_is_for(write, tmp_path):
     migrate(old, tmp_path / "new.toml")
     with pytest.raises(ConfigError, match=r"team\.toml cannot be read"):
         migrate(old, tmp_path / "elsewhere" / "new.toml")
+
+
+@pytest.mark.parametrize("name", ["old.toml", "old.json"])
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match=rf"{name}: cannot be read: not a regular file"):
+        migrate(tmp_path / name)
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path):
+    old = tmp_path / "old.json"
+    old.write_text("{" + " " * LARGEST_FILE + "}")
+    with pytest.raises(ConfigError, match="larger than 1 MiB; that is no settings file"):
+        migrate(old)

@@ -112,6 +112,46 @@ def test_a_rollback_serves_an_earlier_generation_until_a_file_changes(file):
     ]
 
 
+def test_a_rollback_reaches_back_to_before_there_was_a_file(tmp_path):
+    file = tmp_path / "capibara.toml"
+    settings = live(file)
+    write(file, "[rag]\ntop_k = 4\n")
+    settings.reload()
+    settings.rollback(1)
+    assert settings.snapshot.settings.rag.top_k == 10
+
+
+def test_a_text_file_named_at_runtime_is_taken_up_when_it_is_saved(file, tmp_path):
+    persona = tmp_path / "persona.md"
+    write(persona, "one")
+    settings = live(file)
+    settings.update({"assistant.persona": str(persona)})
+    assert persona in settings.watched
+    write(persona, "two")
+    settings._files_changed()
+    assert settings.snapshot.settings.assistant.persona == "two"
+    persona.unlink()
+    settings._files_changed()
+    assert not settings.last_result.ok
+    assert settings.snapshot.settings.assistant.persona == "two"
+
+
+def test_a_persisted_update_of_a_file_that_is_broken_elsewhere_changes_nothing(file):
+    settings = live(file)
+    write(file, "[rag]\ntop_k = 3\nrrf_k = 0\n")
+    with pytest.raises(ConfigError, match="rrf_k"):
+        settings.update({"rag.alpha": 0.2}, persist=True)
+    assert (settings.generation, settings.snapshot.settings.rag.alpha) == (1, 0.5)
+    assert "alpha" not in file.read_text()
+
+
+@pytest.mark.parametrize("call", ["revert", "on_change"])
+def test_a_mistaken_key_is_named_with_the_one_that_was_meant(file, call):
+    settings = live(file)
+    with pytest.raises(ConfigError, match=r"rag\.topk.*rag\.top_k"):
+        settings.revert("rag.topk") if call == "revert" else settings.on_change(["rag.topk"], print)
+
+
 def test_a_rollback_brings_back_what_was_set_at_runtime_then(file):
     settings = live(file)
     settings.update({"rag.alpha": 0.2})
@@ -170,7 +210,13 @@ def test_a_conversation_stays_with_its_variant_and_the_shares_are_kept(file):
 def test_requests_of_one_conversation_are_split_where_the_settings_say_so(file):
     write(file, '[assistant]\nvariants_by = "request"\n' + VARIANTS.format(share=0.5))
     settings = live(file)
-    assert {settings.latest("one conversation").variant for _ in range(200)} == {"default", "b"}
+
+    def drawn() -> str:
+        with settings.pin("one conversation") as snapshot:
+            return snapshot.variant
+
+    assert {drawn() for _ in range(200)} == {"default", "b"}
+    assert len({id(settings.latest("one conversation")) for _ in range(20)}) == 1
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, {"default"}), (1.0, {"b"})])
