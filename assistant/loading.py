@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +17,7 @@ from ..model.protocol import LanguageModel
 
 _LOG = logging.getLogger(__name__)
 _MIB = 2**20
+_NICE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,24 @@ class LanguagePart:
         """It is loaded, or loading."""
         return self._future is not None
 
-    def request(self) -> Future[LoadedModel]:
-        """The model, loading or ready; what failed is tried again."""
+    def request(self, instead_of: LanguagePart | None = None) -> Future[LoadedModel]:
+        """The model, loading or ready; what failed is tried again. ``instead_of``: the part whose place this one takes.
+
+        Where the two differ in the limit of the context alone, they share one network.
+        """
         with self._lock:
             failed = self._future is not None and self._future.done() and self._future.result().model is None
             if self._future is None or failed:
-                self._future = self._worker.submit(_load, self._settings)
+                self._future = self._worker.submit(_load, self._settings, instead_of)
             return self._future
+
+    def shares_network(self, settings: ModelSettings) -> bool:
+        """``settings`` name the model that is loaded here, or loading, up to the limit of its context."""
+        return self.asked and settings == self._settings.model_copy(update={"context_tokens": settings.context_tokens})
+
+    def in_place(self) -> LanguageModel | None:
+        """The model, if it was asked for and there is one; waits while it loads."""
+        return self._future.result().model if self._future is not None else None
 
 
 class LanguageModels:
@@ -75,8 +90,9 @@ class LanguageModels:
         """At the start nothing is loaded; later, what takes the place of a loaded model must be found and fit."""
         part = LanguagePart(settings.model, self._worker)
         if before is not None:
-            self.require(settings.model)
-            if before.asked and (loaded := part.request().result()).model is None:
+            if not before.shares_network(settings.model):
+                self.require(settings.model)
+            if before.asked and (loaded := part.request(before).result()).model is None:
                 raise Objection("model.path", loaded.reason)
         return part
 
@@ -105,22 +121,43 @@ class LanguageModels:
         """Nothing to do: requests ask the part."""
 
     def retire(self, part: LanguagePart) -> None:
-        """The model goes with the last reference to its part."""
+        """The model goes with the last reference to its part; what others left goes back to the operating system."""
+        if part.asked:
+            self._worker.submit(_return_memory)
 
     def close(self) -> None:
         """Wait for a load in progress."""
         self._worker.shutdown(cancel_futures=True)
 
 
-def _load(settings: ModelSettings) -> LoadedModel:
+def _load(settings: ModelSettings, instead_of: LanguagePart | None) -> LoadedModel:
     from ..model import ModelError, open_model
 
+    # One worker loads all models, so that the one before is there by now.
+    before = instead_of.in_place() if instead_of is not None else None
+    if before is not None:
+        _give_way()
     try:
-        model = open_model(settings)
-        model.warm_up()
+        if before is not None and instead_of is not None and instead_of.shares_network(settings):
+            model = before.limited_to(settings.context_tokens)
+        else:
+            model = open_model(settings)
+        model.warm_up(before)
     except ModelError as error:
         return LoadedModel(None, str(error))
     except Exception as error:  # noqa: BLE001 -- a checkpoint is a stranger's file, and quotes need no model
         _LOG.debug("loading %s failed", settings.path, exc_info=True)
         return LoadedModel(None, f"{settings.path} cannot be loaded ({type(error).__name__}: {error})")
     return LoadedModel(model)
+
+
+def _give_way() -> None:
+    """Let the rest of the program go before this thread, which loads beside it; for good, and on Linux alone."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def _return_memory() -> None:
+    """glibc keeps freed memory, the more the more threads there are; other systems' allocators give it back."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

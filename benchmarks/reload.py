@@ -1,9 +1,10 @@
 """How settings change while the assistant works: saves, a storm of reloads under load, and the time to take effect.
 
 `python benchmarks/reload.py saves --times 200`: every way of saving a file, on events and on polling, must give exactly
-one generation each time. `storm`: reloads of alpha, reranker, model, voice and prompts while questions are asked and a
-recording is listened to, beside the same load without reloads. `effect`: from the end of a save to the first request that
-sees it, and the longest step of a generation while another language model is loaded. ``--json`` prints one object.
+one generation each time. `storm`: reloads of alpha, reranker, model, voice and prompts while questions are asked and
+recordings are listened to, in slices between which the same load goes on without reloads. `effect`: from the end of a
+save to the end of the first request that sees it, and the steps of a generation while another language model is loaded.
+``--json`` prints one object.
 """
 
 from __future__ import annotations

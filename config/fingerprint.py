@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -48,6 +49,18 @@ def signatures(path: Path) -> dict[Path, Signature | None]:
     except OSError:
         members = [path]
     return {member: _signature(member) for member in members}
+
+
+def written_at(paths: Iterable[Path]) -> list[float]:
+    """When each file among ``paths``, or within a folder among them, was written last, in seconds since the epoch."""
+    found = []
+    for path in paths:
+        for member in signatures(path):
+            with contextlib.suppress(OSError):
+                status = member.stat()
+                if stat.S_ISREG(status.st_mode):
+                    found.append(status.st_mtime)
+    return found
 
 
 def toml_entries(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .fingerprint import Signature, contents, signatures, trail
+from .fingerprint import Signature, contents, signatures, trail, written_at
 from .settling import Contents, Settling
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _STOP_SECONDS = 1.0
-_STILL_SECONDS = 0.02
 _EVENT_DELAY_SECONDS = 2.0
 """How late an event may be; watchdog keeps one back for up to 0.5 s, to pair the two halves of a move."""
 
@@ -71,6 +70,7 @@ class FileWatcher:
         _observer: Callable[[], BaseObserver] | None = None,
     ) -> None:
         self._paths = paths
+        self._quiet = quiet
         self._changed = changed
         self._poll_seconds = poll_seconds
         self._polling_seconds = polling_seconds
@@ -194,8 +194,8 @@ class FileWatcher:
         records = _glimpse(before)
         found = _look(before)
         # A save may have begun just before the look, and its event, or its next piece, be on the way.
-        self._stopping.wait(_STILL_SECONDS)
-        if not self._settling.overdue(now) and (_glimpse(before) != records or not self._inbox.empty()):
+        moving = _glimpse(before) != records or not self._inbox.empty() or self._just_written(before)
+        if moving and not self._settling.overdue(now):
             self._settling.hint(now)
             return
         if not self._settling.settles(found, now, being_written=bool(self._being_written)):
@@ -209,6 +209,11 @@ class FileWatcher:
         if taken is False:
             self._settling.unsettle(before)
             self._settling.hint(now)
+
+    def _just_written(self, paths: Iterable[Path]) -> bool:
+        """Whether a file says so itself; one whose time lies in the future has another clock, and is not asked."""
+        ages = (time.time() - written for written in written_at(paths))
+        return any(0 <= age < self._quiet for age in ages)
 
     def _glance(self, now: float) -> None:
         """Compare the files' records with those seen last."""

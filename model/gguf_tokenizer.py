@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -28,9 +29,17 @@ def gguf_tokenizer(metadata: Mapping[str, Any]) -> TextTokenizer:
         CheckpointError: something it needs is missing.
         UnsupportedCheckpoint: another kind of tokenizer, or word splitting, by name.
     """
+    about = {key: value for key, value in metadata.items() if key.startswith("tokenizer.")}
+    return _tokenizer(tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in sorted(about.items())))
+
+
+@functools.lru_cache(maxsize=2)
+def _tokenizer(items: tuple[tuple[str, Any], ...]) -> TextTokenizer:
+    """Kept for a model that comes back, or its like: to hand over a vocabulary holds up every thread of Python."""
+    metadata = dict(items)
     kind = _needed(metadata, "model")
-    tokens: list[str] = _needed(metadata, "tokens")
-    kinds: list[int] = metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens)
+    tokens: list[str] = list(_needed(metadata, "tokens"))
+    kinds: list[int] = list(metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens))
     if kind == "gpt2":
         backend = _byte_level(metadata, tokens)
     elif kind == "llama":
@@ -92,7 +101,7 @@ def _sentence_piece(metadata: Mapping[str, Any], tokens: list[str], kinds: list[
     return backend
 
 
-def _merges(vocabulary: dict[str, int], scores: list[float]) -> list[tuple[str, str]]:
+def _merges(vocabulary: dict[str, int], scores: Sequence[float]) -> list[tuple[str, str]]:
     """SentencePiece joins the neighbours whose union scores best; each way to make a token is one merge."""
     found = []
     for whole, index in vocabulary.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import secrets
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .checkpoint import Checkpoint
 from .errors import EmptyPrompt, NumericalError, PromptTooLong
-from .protocol import Delta, FinishReason, Generation, Message, Sampling, Usage
+from .protocol import Delta, FinishReason, Generation, LanguageModel, Message, Sampling, Usage
 from .text_stream import StopStrings, TextStream
 from .tokenizer import TextTokenizer
 
@@ -28,6 +29,28 @@ class Stopwatch:
     decode_seconds: float = 0.0
 
 
+class _Network:
+    """What is loaded from a checkpoint, each part when first needed. Thread-safe."""
+
+    def __init__(self, checkpoint: Checkpoint, load_runner: Callable[[], DecoderRunner]) -> None:
+        self._checkpoint = checkpoint
+        self._load_runner = load_runner
+        self._loading = threading.Lock()
+
+    @functools.cached_property
+    def tokenizer(self) -> TextTokenizer:
+        return self._checkpoint.tokenizer()
+
+    @property
+    def runner(self) -> DecoderRunner:
+        with self._loading:
+            return self._runner
+
+    @functools.cached_property
+    def _runner(self) -> DecoderRunner:
+        return self._load_runner()
+
+
 class JaxLanguageModel:
     """Implements `LanguageModel`. Several streams may run at once; each has caches of its own.
 
@@ -37,11 +60,10 @@ class JaxLanguageModel:
     def __init__(
         self, checkpoint: Checkpoint, load_runner: Callable[[], DecoderRunner], *, context_tokens: int | None = None
     ) -> None:
-        own = checkpoint.config.context_tokens
         self._checkpoint = checkpoint
-        self._load_runner = load_runner
+        self._network = _Network(checkpoint, load_runner)
+        own = checkpoint.config.context_tokens
         self._context_tokens = own if context_tokens is None else min(own, context_tokens)
-        self._loading = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -52,14 +74,26 @@ class JaxLanguageModel:
         """Prompt and answer together; the settings can lower the checkpoint's own number, not raise it."""
         return self._context_tokens
 
-    def warm_up(self) -> None:
+    def warm_up(self, instead_of: LanguageModel | None = None) -> None:
         """Load the weights and make the steps of a short generation ready.
+
+        ``instead_of`` is a model in use whose place this one will take: the steps it has run are made ready too, so
+        that no request has to wait for them.
 
         Raises:
             CheckpointError: the weights are damaged or incomplete.
         """
         for _ in self.stream("a", Sampling(max_tokens=2)):
             pass
+        if isinstance(instead_of, JaxLanguageModel):
+            self.runner.make_ready(instead_of.runner.shapes)
+
+    def limited_to(self, context_tokens: int | None) -> JaxLanguageModel:
+        """The same network, loaded once for both, with another limit of the context; see `context_tokens`."""
+        twin = copy.copy(self)
+        own = self._checkpoint.config.context_tokens
+        twin._context_tokens = own if context_tokens is None else min(own, context_tokens)
+        return twin
 
     def encode(self, text: str) -> list[int]:
         """Tokens of ``text`` alone, without a beginning marker."""
@@ -102,19 +136,14 @@ class JaxLanguageModel:
         text = "".join(delta.text for delta in deltas)
         return Generation(text, last.finish_reason, last.usage, watch.prefill_seconds, watch.decode_seconds)
 
-    @functools.cached_property
+    @property
     def _tokenizer(self) -> TextTokenizer:
-        return self._checkpoint.tokenizer()
+        return self._network.tokenizer
 
     @property
     def runner(self) -> DecoderRunner:
         """The loaded network."""
-        with self._loading:
-            return self._runner
-
-    @functools.cached_property
-    def _runner(self) -> DecoderRunner:
-        return self._load_runner()
+        return self._network.runner
 
     def _prompt_tokens(self, prompt: str | Sequence[Message]) -> list[int]:
         """A chat template writes the beginning marker itself; plain text gets it from the tokenizer."""

@@ -5,9 +5,10 @@ Axes: B sequences (one), T new tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .architecture import DecoderConfig
 from .decoder import Decoder, LayerCache
-from .sampling import Choice, choose
+from .protocol import Sampling
+from .sampling import Choice, choice_of, choose
 
 LARGEST_CHUNK = 256
 SMALLEST_CHUNK = 32
 SMALLEST_CACHE = 512
+_STRUCTURES = 4
 
 
 class Progress(NamedTuple):
@@ -57,17 +60,17 @@ def cache_slots(tokens: int) -> int:
     return _bucket(tokens, SMALLEST_CACHE)
 
 
-class DecoderRunner:
-    """One network, split once into structure and weights, with its compiled steps. Safe to use from several threads."""
+class StepShape(NamedTuple):
+    """What a step is compiled for: its tokens, and the slots of the caches."""
 
-    def __init__(self, decoder: Decoder, device: jax.sharding.Sharding | None = None) -> None:
-        """``device`` is where the weights lie and the steps run; None: where JAX prefers."""
-        self.config: DecoderConfig = decoder.config
-        graph, weights = nnx.split(decoder)
-        leaves, structure = jax.tree.flatten(weights)
-        # Arrays that are bound to a device take the steps, and what these are given, with them.
-        self._weights = leaves if device is None else jax.device_put(leaves, device)
+    tokens: int
+    slots: int
 
+
+class CompiledSteps:
+    """The steps of every network of one structure, whatever its weights; compiled for a shape when first needed."""
+
+    def __init__(self, graph: nnx.GraphDef, structure: Any) -> None:
         def merged(leaves: list[Array]) -> Decoder:
             return nnx.merge(graph, jax.tree.unflatten(structure, leaves))
 
@@ -84,8 +87,44 @@ class DecoderRunner:
             network = merged(weights)
             return network.logits(network(tokens_BT, jnp.int32(0))[0])
 
-        self._step = jax.jit(step, donate_argnums=1)
-        self._score = jax.jit(score)
+        self.shapes: set[StepShape] = set()
+        self.step = jax.jit(step, donate_argnums=1)
+        self.score = jax.jit(score)
+
+
+@functools.lru_cache(maxsize=_STRUCTURES)
+def _steps_for(graph: nnx.GraphDef, structure: Any) -> CompiledSteps:
+    """Kept for the structures used last: a model that comes back, or another of its kind, is not compiled again."""
+    return CompiledSteps(graph, structure)
+
+
+class DecoderRunner:
+    """One network, split once into structure and weights, with its compiled steps. Safe to use from several threads."""
+
+    def __init__(self, decoder: Decoder, device: jax.sharding.Sharding | None = None) -> None:
+        """``device`` is where the weights lie and the steps run; None: where JAX prefers."""
+        self.config: DecoderConfig = decoder.config
+        graph, weights = nnx.split(decoder)
+        leaves, structure = jax.tree.flatten(weights)
+        # Arrays that are bound to a device take the steps, and what these are given, with them.
+        self._weights = leaves if device is None else jax.device_put(leaves, device)
+        self._compiled = _steps_for(graph, structure)
+
+    @property
+    def shapes(self) -> frozenset[StepShape]:
+        """What has been run, with this network or with another of its structure: no request waits for that again."""
+        return frozenset(self._compiled.shapes)
+
+    def make_ready(self, shapes: Iterable[StepShape]) -> None:
+        """Run those of ``shapes`` that are new here and have the smallest cache: no request has to wait for them.
+
+        Longer ones are left until they are needed: there are many, and which ones hangs on the tokenizer.
+        """
+        choice = choice_of(Sampling(), 0)
+        for shape in sorted(frozenset(shapes) - self.shapes):
+            if shape.slots == SMALLEST_CACHE:
+                chunk = Chunk(0, shape.tokens, shape.tokens)
+                self.prefill(self.begin(shape.slots), [0] * shape.tokens, chunk, choice).token.block_until_ready()
 
     def begin(self, slots: int) -> Progress:
         """Empty caches for ``slots`` tokens."""
@@ -97,19 +136,23 @@ class DecoderRunner:
         """Run one chunk of the prompt; after the last one ``token`` is the first generated token."""
         padded_BT = np.full((1, chunk.size), tokens[chunk.start], np.int32)
         padded_BT[0, : chunk.count] = tokens[chunk.start : chunk.start + chunk.count]
-        return self._step(self._weights, progress, padded_BT, np.int32(chunk.start), np.int32(chunk.count), choice)
+        return self._run(progress, padded_BT, chunk.start, chunk.count, choice)
 
     def advance(self, progress: Progress, position: int, choice: Choice) -> Progress:
         """Run the newest token, which stands at ``position``, and choose the next one."""
-        return self._step(self._weights, progress, progress.token, np.int32(position), np.int32(1), choice)
+        return self._run(progress, progress.token, position, 1, choice)
+
+    def _run(self, progress: Progress, tokens_BT: Any, start: int, count: int, choice: Choice) -> Progress:
+        self._compiled.shapes.add(StepShape(tokens_BT.shape[1], progress.caches[0].keys.shape[2]))
+        return self._compiled.step(self._weights, progress, tokens_BT, np.int32(start), np.int32(count), choice)
 
     def score(self, tokens: Sequence[int]) -> Float[np.ndarray, "T V"]:
         """float32 logits at every position, without a cache."""
-        return np.asarray(self._score(self._weights, np.asarray([tokens], np.int32))[0])
+        return np.asarray(self._compiled.score(self._weights, np.asarray([tokens], np.int32))[0])
 
     def compiled_steps(self) -> int:
-        """Distinct shapes the step has been compiled for."""
-        return self._step._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+        """Distinct shapes the step has been compiled for, by this network or by others of its structure."""
+        return self._compiled.step._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _bucket(count: int, smallest: int) -> int:

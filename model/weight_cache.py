@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from .checkpoint import Checkpoint
 from .weights import Compute, PackedWeights, pack
@@ -31,12 +31,18 @@ def packed_weights(checkpoint: Checkpoint, compute: Compute, cache: Path) -> Pac
     file = cache / "weights" / f"{Path(checkpoint.name).name}-{compute}-{checkpoint.fingerprint}-{_FORM}.safetensors"
     if file.is_file():
         try:
-            return load_file(file)
+            return _read(file)
         except (SafetensorError, OSError) as error:
             _log.warning("%s is damaged and will be made again: %s", file, error)
     packed = pack(checkpoint, compute)
     _keep(packed, file)
     return packed
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    """One tensor after the other: reading all at once would keep every other Python thread waiting until the end."""
+    with safe_open(file, framework="numpy") as tensors:
+        return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 -- it is no mapping
 
 
 def _keep(packed: dict[str, np.ndarray], file: Path) -> None:

@@ -188,29 +188,25 @@ def test_a_persisted_update_is_not_taken_for_a_change_of_the_file(watched):
     assert "alpha = 0.3" in file.read_text()
 
 
-def test_a_save_that_is_under_way_is_not_read_half(watched):
-    """Another save begins while the one before is being taken up."""
-    settings, file = watched
-    seen = set()
+@pytest.mark.parametrize("polling", [False, True], ids=["events", "polling"])
+def test_a_save_that_is_under_way_is_not_read_half(tmp_path, polling):
+    file = tmp_path / "capibara.toml"
+    limits = "[limits]\nconcurrent_requests = 2\n"
+    write(file, text(2) + limits)
+    settings, seen = live(file), set()
     settings.on_change([], lambda changes: seen.update(change.key for change in changes))
-
-    def begin_another(_) -> None:
-        stream = file.open("w")
-        stream.write("[rag]\n")
-        stream.flush()
-        time.sleep(QUICK["quiet"] / 2)
-        stream.write("rrf_k = 3\n[limits]\nconcurrent_requests = 2\n")
-        stream.close()
-
-    whole = text(2) + "[limits]\nconcurrent_requests = 2\n"
-    write(file, whole)
-    assert until(lambda: settings.snapshot.settings.limits.concurrent_requests == 2)
-    seen.clear()
+    quiet = 0.4  # much longer than the pause within the save, on a busy machine too
+    settings.watch(polling=polling, quiet=quiet, longest=10.0, polling_seconds=0.02)
     for number in (4, 5, 6):
-        STYLES["os.replace"](file, whole.replace("= 2\n", f"= {number}\n", 1))
-        time.sleep(QUICK["quiet"])
-        begin_another(None)
+        STYLES["os.replace"](file, text(number) + limits)
+        time.sleep(quiet)  # the save before is about to be taken up
+        with file.open("w") as stream:
+            stream.write("[rag]\n")
+            stream.flush()
+            time.sleep(0.02)
+            stream.write("rrf_k = 3\n" + limits)
         assert until(lambda: settings.snapshot.settings.rag.rrf_k == 3)
+    settings.close()
     assert seen == {"rag.rrf_k"}
 
 
