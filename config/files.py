@@ -189,7 +189,7 @@ class FileReader:
             self.problems.append(Problem(entry.place(), f"{dotted(entry.path)}: {path} is not UTF-8 text"))
             return replace(entry, value="")
         # What comes from a file is text to the last letter, also where it looks like a path itself.
-        return replace(entry, value=text, text_file=path)
+        return replace(entry, value=text)
 
 
 def parsed(file: Path, document: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:

@@ -123,21 +123,19 @@ class LiveSettings:
         given = merged({}, values)
         with self._change() as attempts:
             before = attempts.overrides
-            target = persist if isinstance(persist, Path) else attempts.base.file
-            plan = planned(target, given) if persist is not False else None
+            if persist is False:
+                return attempts.with_overrides("update", before | given).or_raise()
+            plan = planned(persist if isinstance(persist, Path) else attempts.base.file, given)
             try:
                 result = attempts.with_overrides("update", before | given).or_raise()
-            except ConfigError:
-                if plan is not None:
-                    plan.discard()
-                raise
-            if plan is not None:
                 try:
                     plan.commit()
                 except ConfigError:
                     attempts.with_overrides("revert", before)
                     raise
-                attempts.let_file_speak(tuple(given))
+            finally:
+                plan.discard()
+            attempts.let_file_speak(tuple(given))
             return result
 
     def revert(self, *keys: str) -> ReloadResult:

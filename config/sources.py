@@ -50,8 +50,6 @@ class Entry:
     is_text: bool = False
     folder: Path | None = None
     element_places: Mapping[KeyPath, str] = field(default_factory=dict)
-    text_file: Path | None = None
-    """Where the value was read, if the source named a text file."""
 
     def place(self, element: Sequence[str | int] = ()) -> str:
         """Where the value stands, or one element of it where that is known."""
