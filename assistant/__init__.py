@@ -6,11 +6,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..config.generation import Change, GenerationRecord, ReloadResult
+    from ..config.generations import UnknownVariant
     from ..config.load import LoadedSettings
     from ..config.schema import Settings
+    from ..config.watch import WatchState
     from .assistant import Assistant
     from .converse import SpokenConversation
-    from .errors import AssistantError
+    from .errors import AssistantError, EmptyQuestion, QuestionTooLong, UnknownConversation
+    from .experiment import VariantReport
     from .spoken import (
         Answered,
         AnswerFailed,
@@ -36,11 +40,16 @@ __all__ = [
     "Asked",
     "Assistant",
     "AssistantError",
+    "Change",
     "Citation",
     "ConversationEvent",
+    "EmptyQuestion",
+    "GenerationRecord",
     "Interrupted",
     "LoadedSettings",
     "Paused",
+    "QuestionTooLong",
+    "ReloadResult",
     "Resumed",
     "Retrieved",
     "Settings",
@@ -50,14 +59,27 @@ __all__ = [
     "SpokenConversation",
     "SpokenEvent",
     "TextDelta",
+    "UnknownConversation",
+    "UnknownVariant",
+    "VariantReport",
+    "WatchState",
 ]
 
 _MODULES = {
     "Assistant": ".assistant",
     "AssistantError": ".errors",
+    "Change": "..config.generation",
+    "EmptyQuestion": ".errors",
+    "GenerationRecord": "..config.generation",
     "LoadedSettings": "..config.load",
+    "QuestionTooLong": ".errors",
+    "ReloadResult": "..config.generation",
     "Settings": "..config.schema",
     "SpokenConversation": ".converse",
+    "UnknownConversation": ".errors",
+    "UnknownVariant": "..config.generations",
+    "VariantReport": ".experiment",
+    "WatchState": "..config.watch",
     "Answered": ".spoken",
     "AnswerFailed": ".spoken",
     "Asked": ".spoken",

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..config.generation import Snapshot
 from ..config.live import LiveSettings
 from ..config.load import LoadedSettings, Sources
 from ..config.locate import open_settings, read_located
+from ..config.variants import DEFAULT
 from .asynchronous import AsyncTwins
 from .configured import Configured
-from .errors import AssistantError
-from .limits import StopSignal, Turnstile, words_of
+from .limits import words_of
 from .listening import SpeechModels, Voices
 from .loading import LanguageModels
 from .log_level import LogLevel
@@ -51,9 +48,10 @@ class Assistant(AsyncTwins, Configured):
     ) -> None:
         """Use `open`."""
         from ..rag.library import Library
+        from .answer_service import AnswerService
         from .conversations import ConversationStore
         from .retrieval import SearchModels
-        from .talks import Talks
+        from .spoken_conversations import SpokenConversations
 
         self.data_dir = data_dir
         with contextlib.ExitStack() as opened:
@@ -66,9 +64,9 @@ class Assistant(AsyncTwins, Configured):
             subscribers = (LogLevel(), SearchModels(self._library), language, SpeechModels(), Voices())
             super().__init__(LiveSettings(loaded, read, subscribers))
             opened.callback(self._live.close)
-            self._talks = Talks(self, self._live.latest)
-            opened.callback(self._talks.close)
-            self._turnstile = Turnstile(lambda: self.settings.limits.concurrent_requests)
+            self._answers = AnswerService(self._library, self._conversations, self._live, self._experiment)
+            self._spoken = SpokenConversations(self, self._live.latest)
+            opened.callback(self._spoken.close)
             self._opened = opened.pop_all()
 
     @classmethod
@@ -93,20 +91,26 @@ class Assistant(AsyncTwins, Configured):
         """
         loaded, data_dir = open_settings(path, overrides=overrides)
         assistant = cls(loaded, lambda: read_located(path, overrides=overrides), data_dir, reindex=reindex)
-        if watch:
-            assistant._live.watch()
+        try:
+            if watch:
+                assistant._live.watch()
+        except BaseException:
+            assistant.close()
+            raise
         return assistant
 
     def __enter__(self) -> Assistant:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Release the data folder; the object cannot be used afterwards."""
+        """Release the data folder; the object cannot be used afterwards.
+
+        Requests under way are not waited for: one that has its passages may end well, but is not kept; any other
+        ends with an error, and so does a spoken conversation.
+        """
         self._opened.close()
 
     @property
@@ -127,7 +131,7 @@ class Assistant(AsyncTwins, Configured):
         Raises:
             VoiceError: the speech model is not there, or cannot be loaded.
         """
-        with self._live.pin() as seen:
+        with self._live.pin(variant=DEFAULT) as seen:
             if speech:
                 seen.parts["speech"].transcriber().warm_up()
             loading = seen.parts["language"].request()
@@ -153,7 +157,7 @@ class Assistant(AsyncTwins, Configured):
         whose file has vanished from an ingested folder. ``cancel`` stops after the document in work.
         """
         listed = [paths] if isinstance(paths, str | Path) else paths
-        with self._live.pin() as seen:
+        with self._live.pin(variant=DEFAULT) as seen:
             return self._library.ingest(
                 [Path(path).expanduser() for path in listed],
                 collection or seen.settings.assistant.collection,
@@ -163,14 +167,17 @@ class Assistant(AsyncTwins, Configured):
                 cancel=cancel,
             )
 
-    def search(self, query: str, collection: str | None = None, top_k: int | None = None) -> SearchResult:
-        """The passages that fit ``query`` best, with the scores of every stage.
+    def search(
+        self, query: str, collection: str | None = None, top_k: int | None = None, *, variant: str | None = None
+    ) -> SearchResult:
+        """The passages that fit ``query`` best, with the scores of every stage; ``variant`` as in `stream`, if any.
 
         Raises:
             EmptyQuestion: ``query`` is blank.
             QuestionTooLong: it is longer than ``limits.question_characters``.
+            UnknownVariant: there is no such variant.
         """
-        with self._live.pin() as seen:
+        with self._live.pin(variant=variant or DEFAULT) as seen:
             settings = seen.settings
             words, name = words_of(query, settings.limits), collection or settings.assistant.collection
             return self._library.search(words, name, settings.rag, top_k, seen.parts["search"].open())
@@ -206,55 +213,20 @@ class Assistant(AsyncTwins, Configured):
         the settings' variants. Setting ``cancel`` or closing the iterator stops the work. The settings are those of
         the moment it begins, to its end; requests beyond ``limits.concurrent_requests`` wait before that.
 
+        The time of ``limits.request_seconds`` runs from the first `next` on, waiting included. One that is cancelled
+        or out of time while it waits gives an empty, cancelled answer at once, and nothing before it. A place is kept
+        until the iterator has ended or is closed, however slowly it is read; close one that is not read to its end
+        (`contextlib.closing`). A question asked between two events of a stream needs a second place.
+
         Raises:
             EmptyQuestion: ``question`` is blank.
             QuestionTooLong: it is longer than ``limits.question_characters``.
             UnknownConversation: there is no such conversation.
             UnknownVariant: there is no such variant.
         """
-        stop = StopSignal(cancel, self.settings.limits.request_seconds)
-        with self._turnstile.entered(stop), self._live.pin(conversation, variant) as seen:
-            self._experiment.began(seen.variant)
-            try:
-                for event in self._answered(question, collection, conversation, seen, stop):
-                    if isinstance(event, AnswerReady):
-                        self._experiment.answered(seen.variant, event.answer)
-                        if conversation and keep:
-                            event = self._kept(conversation, question, event.answer)
-                    yield event
-            except Exception:
-                self._experiment.failed(seen.variant)
-                raise
-
-    def _answered(
-        self, question: str, collection: str | None, conversation: str | None, seen: Snapshot, stop: StopSignal
-    ) -> Generator[AnswerEvent]:
-        from .answering import Answerer
-
-        settings = seen.settings
-        words = words_of(question, settings.limits)
-        history = self._conversations.turns(conversation, settings.assistant.history_turns) if conversation else []
-        # The model loads while passages are searched for; the answerer waits only where it needs it.
-        model = seen.parts["language"].request()
-        answerer = Answerer(self._library, seen.parts["search"].open(), model, settings)
-        if collection is None:
-            collection = self._conversations.collection(conversation) if conversation else settings.assistant.collection
-        for event in answerer.stream(words, collection, history, stop):
-            if isinstance(event, AnswerReady) and stop.out_of_time:
-                note = f"stopped after {stop.seconds:g} s (limits.request_seconds)"
-                event = AnswerReady(dataclasses.replace(event.answer, degraded=(*event.answer.degraded, note)))
-            yield event
-
-    def _kept(self, conversation: str, question: str, answer: Answer) -> AnswerReady:
-        """Add the turn to its conversation; an answer is given even where it cannot be kept."""
-        answer = dataclasses.replace(answer, conversation=conversation)
-        if answer.finish_reason == "cancelled":
-            return AnswerReady(answer)
-        try:
-            self._conversations.append(conversation, question, answer)
-        except AssistantError as error:
-            answer = dataclasses.replace(answer, degraded=(*answer.degraded, str(error)))
-        return AnswerReady(answer)
+        return self._answers.stream(
+            question, collection, conversation=conversation, keep=keep, variant=variant, cancel=cancel
+        )
 
     def converse(
         self,
@@ -282,7 +254,7 @@ class Assistant(AsyncTwins, Configured):
             SpeechModelNotFound: the speech model is not on this machine.
             VoiceUnavailable: there is nothing to speak with.
         """
-        return self._talks.begin(
+        return self._spoken.begin(
             audio,
             sink,
             audio_format,

@@ -73,9 +73,11 @@ class AsyncTwins:
         """`ingest` under asyncio."""
         return await run_cancellable(self.ingest, paths, collection, **options)
 
-    async def search_async(self, query: str, collection: str | None = None, top_k: int | None = None) -> SearchResult:
+    async def search_async(
+        self, query: str, collection: str | None = None, top_k: int | None = None, **options: Any
+    ) -> SearchResult:
         """`search` under asyncio."""
-        return await asyncio.to_thread(self.search, query, collection, top_k)
+        return await asyncio.to_thread(self.search, query, collection, top_k, **options)
 
     async def ask_async(self, question: str, collection: str | None = None, **options: Any) -> Answer:
         """`ask` under asyncio."""

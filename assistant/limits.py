@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from ..config.schema import LimitSettings
@@ -50,7 +49,7 @@ class StopSignal(threading.Event):
         return super().is_set() or (self._cancel is not None and self._cancel.is_set()) or self.out_of_time
 
 
-class Turnstile:
+class ConcurrencyLimit:
     """Lets so many requests work at the same time; the others wait in the order they came. Thread-safe.
 
     ``limit`` is asked whenever it matters, so that it may change while requests wait.
@@ -59,29 +58,31 @@ class Turnstile:
     def __init__(self, limit: Callable[[], int]) -> None:
         self._limit = limit
         self._changed = threading.Condition()
-        self._working = 0
-        self._waiting: deque[object] = deque()
-
-    @property
-    def working(self) -> int:
-        return self._working
+        self._at_work: set[object] = set()
+        self._line: dict[object, None] = {}
 
     @contextlib.contextmanager
     def entered(self, cancel: threading.Event) -> Iterator[bool]:
         """Wait for a place; False where ``cancel`` was set before there was one."""
         ticket = object()
-        with self._changed:
-            self._waiting.append(ticket)
-            while not cancel.is_set() and (self._waiting[0] is not ticket or self._working >= self._limit()):
-                self._changed.wait(_LOOK_SECONDS)
-            self._waiting.remove(ticket)
-            entered = not cancel.is_set()
-            self._working += entered
-            self._changed.notify_all()
+        # Ctrl-C may come at any moment of this: a ticket that stayed behind would stop all that come after it.
         try:
-            yield entered
+            with self._changed:
+                self._line[ticket] = None
+                while not (stopped := cancel.is_set()) and not self._may_enter(ticket):
+                    self._changed.wait(_LOOK_SECONDS)
+                if not stopped:
+                    self._at_work.add(ticket)
+                self._leave_line(ticket)
+            yield not stopped
         finally:
-            if entered:
-                with self._changed:
-                    self._working -= 1
-                    self._changed.notify_all()
+            with self._changed:
+                self._at_work.discard(ticket)
+                self._leave_line(ticket)
+
+    def _may_enter(self, ticket: object) -> bool:
+        return next(iter(self._line)) is ticket and len(self._at_work) < self._limit()
+
+    def _leave_line(self, ticket: object) -> None:
+        self._line.pop(ticket, None)
+        self._changed.notify_all()

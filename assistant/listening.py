@@ -12,13 +12,15 @@ from ..config.subscribers import Objection
 if TYPE_CHECKING:
     from ..voice.protocols import Synthesizer, Transcriber
 
+_OF_THE_MODEL = ("model", "device", "compute", "threads")
+"""The settings of ``[voice]`` that choose a speech model and how it is run."""
 
-class SpeechPart:
-    """The speech model that one state of the settings names, and its language. Thread-safe."""
+
+class SpeechModel:
+    """A speech model that several states of the settings may name; opened once. Thread-safe."""
 
     def __init__(self, settings: VoiceSettings) -> None:
-        self.model_settings = _model_of(settings)
-        self._settings = settings
+        self.settings = settings
         self._lock = threading.Lock()
         self._transcriber: Transcriber | None = None
 
@@ -26,54 +28,71 @@ class SpeechPart:
     def asked(self) -> bool:
         return self._transcriber is not None
 
+    def is_named_by(self, settings: VoiceSettings) -> bool:
+        """``settings`` ask for this model, run in this way."""
+        return all(getattr(settings, name) == getattr(self.settings, name) for name in _OF_THE_MODEL)
+
+    def transcriber(self) -> Transcriber:
+        """See `SpeechPart.transcriber`."""
+        from ..voice.models import open_transcriber
+
+        with self._lock:
+            if self._transcriber is None:
+                self._transcriber = open_transcriber(self.settings)
+            return self._transcriber
+
+
+class SpeechPart:
+    """The speech model of one state of the settings; the state ``before`` shares it if it names the same."""
+
+    def __init__(self, settings: VoiceSettings, before: SpeechPart | None = None) -> None:
+        shared = before.model if before is not None and before.model.is_named_by(settings) else None
+        self.model = shared or SpeechModel(settings)
+
     def transcriber(self) -> Transcriber:
         """Light until it is used.
 
         Raises:
             SpeechModelNotFound: it is not on this machine.
         """
-        from ..voice.models import open_transcriber
-
-        with self._lock:
-            if self._transcriber is None:
-                self._transcriber = open_transcriber(self._settings)
-            return self._transcriber
-
-    def followed_by(self, settings: VoiceSettings) -> SpeechPart:
-        """The part for other settings; the model stays where they name the same."""
-        part = SpeechPart(settings)
-        if part.model_settings == self.model_settings:
-            part._transcriber = self._transcriber
-        return part
+        return self.model.transcriber()
 
 
 class SpeechModels:
     """The `Subscriber` for the speech model and the language it is to know."""
 
     name = "speech"
-    keys = ("voice.model", "voice.device", "voice.compute", "voice.threads", "voice.language")
+    keys = (*(f"voice.{name}" for name in _OF_THE_MODEL), "voice.language")
 
     def check(self, settings: Settings) -> Iterable[Objection]:
-        """A GPU that is named must be there."""
+        """A GPU that is named must be there, and what finds it."""
         if settings.voice.device == "cuda":
-            from ctranslate2 import get_cuda_device_count
-
+            try:
+                from ctranslate2 import get_cuda_device_count
+            except ImportError:
+                missing = "cuda needs ctranslate2, which faster-whisper brings"
+                yield Objection("voice.device", f"{missing}: pip install faster-whisper, or set it to cpu or auto")
+                return
             if not get_cuda_device_count():
                 yield Objection("voice.device", "no GPU for CUDA is found here: set it to cpu or auto")
 
     def prepare(self, settings: Settings, before: SpeechPart | None) -> SpeechPart:
-        """At the start nothing is looked for. Later, another model must be there; one in use is loaded first."""
+        """At the start nothing is looked for. Later, a model in use gives way to one that is loaded.
+
+        While none is in use, one that is newly named must be there, unless it is the default: not everybody speaks.
+        """
         from ..voice.errors import VoiceError
         from ..voice.models import find_speech_model
 
+        part = SpeechPart(settings.voice, before)
         if before is None:
-            return SpeechPart(settings.voice)
-        part = before.followed_by(settings.voice)
+            return part
+        named = settings.voice.model
         try:
-            if before.asked:
+            if before.model.asked:
                 self._require_language(part.transcriber(), settings.voice)
-            elif part.model_settings != before.model_settings:
-                find_speech_model(settings.voice.model)
+            elif named not in (before.model.settings.model, VoiceSettings.model_fields["model"].default):
+                find_speech_model(named)
         except VoiceError as error:
             raise Objection("voice.model", str(error)) from error
         return part
@@ -145,7 +164,3 @@ class Voices:
 
     def retire(self, part: VoicePart) -> None:
         """The voice goes with the last reference to the part; an answer under way holds one."""
-
-
-def _model_of(settings: VoiceSettings) -> tuple[object, ...]:
-    return (settings.model, settings.device, settings.compute, settings.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -125,19 +126,26 @@ class DecodingThread:
             return seat
 
     def _serve(self, seat: Seat) -> None:
-        with seat.lock:
-            job = seat.session.next_job()
-        if job is None:
-            return
-        begun = time.perf_counter()
-        transcript: Transcript | None = None
+        """Do the seat's next job. Whatever is wrong with it breaks this stream; the others have models of their own."""
+        job: DecodeJob | None = None
         try:
-            transcript = job.transcriber.transcribe(job.audio, job.options)
-        except TranscriptionFailed:
-            pass
+            with seat.lock:
+                job = seat.session.next_job()
+            if job is not None:
+                self._decode(seat, job)
         except VoiceError as error:
             seat.broke(error)
-            return
+        except Exception as error:  # noqa: BLE001 -- a model is a stranger's
+            what = f"speech model {job.transcriber.name}" if job is not None else "transcription"
+            broken = VoiceError(f"{what} failed ({type(error).__name__}: {error})")
+            broken.__cause__ = error
+            seat.broke(broken)
+
+    def _decode(self, seat: Seat, job: DecodeJob) -> None:
+        begun = time.perf_counter()
+        transcript: Transcript | None = None
+        with contextlib.suppress(TranscriptionFailed):
+            transcript = job.transcriber.transcribe(job.audio, job.options)
         took = time.perf_counter() - begun
         with seat.lock:
             at = seat.told_at(job, took)

@@ -120,8 +120,9 @@ class WhisperTranscriber:
     def _model(self) -> WhisperModel:
         with self._lock:
             if self._loaded is None:
-                self._loaded = self._load()
-                self._languages = _languages(self._loaded)
+                loaded = self._load()
+                self._languages = _languages(loaded)
+                self._loaded = loaded
             return self._loaded
 
     def _load(self) -> WhisperModel:
@@ -145,8 +146,10 @@ class WhisperTranscriber:
                 cpu_threads=threads,
                 local_files_only=True,
             )
-        except (RuntimeError, ValueError, OSError) as error:
-            raise SpeechModelNotFound(f"speech model in {self._folder} cannot be loaded: {error}") from error
+        except Exception as error:  # tokenizers raises nothing more particular
+            raise SpeechModelNotFound(
+                f"speech model in {self._folder} cannot be loaded ({type(error).__name__}: {error})"
+            ) from error
 
 
 def _require_on_cpu(compute: str) -> None:

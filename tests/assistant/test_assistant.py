@@ -13,6 +13,7 @@ import pytest
 from capibara.assistant import AnswerReady, Assistant, Retrieved, TextDelta
 from capibara.assistant.answering import Answerer
 from capibara.assistant.errors import AssistantError, EmptyQuestion, UnknownConversation
+from capibara.config.watch import FileWatcher
 
 QUESTIONS = tomllib.loads((Path(__file__).resolve().parents[2] / "examples" / "questions.toml").read_text("utf-8"))
 MUSTER = "Where is the muster point when the alarm sounds?"
@@ -224,6 +225,37 @@ def test_a_failed_opening_lets_go_of_the_data_folder(tmp_path, note):
     (tmp_path / "data" / "conversations.sqlite3").unlink()
     with Assistant.open(tmp_path / "data") as assistant:
         assert assistant.documents() == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), KeyboardInterrupt()])
+def test_an_opening_that_cannot_watch_lets_go_of_the_data_folder(tmp_path, monkeypatch, error):
+    def start(_: FileWatcher) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileWatcher, "start", start)
+        with pytest.raises(type(error)) as raised:
+            Assistant.open(tmp_path / "data", watch=True)
+    with Assistant.open(tmp_path / "data") as assistant:  # while the traceback still holds the first one
+        assert raised.value is error
+        assert assistant.documents() == []
+
+
+def test_a_request_under_way_when_the_assistant_is_closed_ends_and_is_not_kept(tmp_path, note):
+    with Assistant.open(tmp_path / "data", overrides={"model.path": str(tmp_path / "nowhere.gguf")}) as assistant:
+        assistant.ingest(note)
+        conversation = assistant.start_conversation()
+        begun, waiting = (
+            assistant.stream("Where does the spare key hang?", conversation=conversation) for _ in range(2)
+        )
+        assert isinstance(next(begun), Retrieved)
+    *_, last = begun
+    assert isinstance(last, AnswerReady)
+    assert "behind the blue kayak" in last.answer.text
+    with pytest.raises(AssistantError):
+        next(waiting)
+    with Assistant.open(tmp_path / "data") as assistant:
+        assert assistant.conversations.turns(conversation) == []
 
 
 def test_an_asynchronous_stream_that_ends_by_itself_cancels_nothing(examples: Assistant):

@@ -7,7 +7,9 @@ import gc
 import threading
 import time
 import weakref
+from collections.abc import AsyncIterator
 
+import numpy as np
 import pytest
 
 from capibara.config.schema import VoiceSettings
@@ -35,8 +37,23 @@ class Missing(ToneTranscriber):
         raise SpeechModelNotFound("speech model x is not here")
 
 
+class Broken(ToneTranscriber):
+    name = "broken"
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def transcribe(self, audio, options):
+        raise self.error
+
+
 def finals(events: list[VoiceEvent]) -> list[str]:
     return [event.text for event in events if isinstance(event, Final)]
+
+
+async def at_once(audio: np.ndarray) -> AsyncIterator[np.ndarray]:
+    yield audio
 
 
 async def read(opened: TranscriptionStream) -> list[VoiceEvent]:
@@ -62,6 +79,30 @@ def test_jobs_that_wait_are_done_by_the_model_that_their_utterance_began_with():
     assert finals(asyncio.run(run())) == ["one two three four", "six seven"]
     assert old.calls[-1][1].final
     assert max(length for length, _ in new.calls) < 1.6 * 16_000
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), Exception("no JSON"), MemoryError()])
+def test_a_model_that_fails_in_any_way_ends_its_own_streams_alone(error):
+    async def run():
+        service = SharedTranscription(ToneTranscriber())
+        sound = service.open(classifier=tone_classifier())
+        broken = service.open(transcriber=Broken(error), classifier=tone_classifier())
+        reading = [asyncio.create_task(read(one)) for one in (sound, broken)]
+        await sound.send(ONE)
+        with pytest.raises(VoiceError, match=r"speech model broken failed") as raised:
+            await broken.send_all(at_once(ONE))
+        assert raised.value.__cause__ is error
+        with pytest.raises(VoiceError):
+            await reading[1]
+        await sound.finish()
+        later = service.open(classifier=tone_classifier())
+        reading[1] = asyncio.create_task(read(later))
+        await later.send(TWO)
+        await later.finish()
+        await asyncio.to_thread(service.close)
+        return [finals(await one) for one in reading]
+
+    assert asyncio.run(run()) == [["one two three four"], ["six seven"]]
 
 
 def test_two_streams_of_one_thread_have_each_their_own_model():

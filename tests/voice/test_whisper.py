@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -183,7 +184,7 @@ def test_more_hotwords_than_fit_are_cut(clips, whisper):
 
 
 def test_a_language_that_the_model_does_not_know_is_refused_by_name(clips, whisper):
-    with pytest.raises(LanguageUnknown, match="does not know the language 'fi'; it knows en, es"):
+    with pytest.raises(LanguageUnknown, match=r"the language 'fi' \(voice\.language\); it knows en, es"):
         whisper.transcribe(clips[0].audio, DecodeOptions("fi"))
 
 
@@ -206,6 +207,14 @@ def test_a_model_that_fails_says_so(whisper, clips, monkeypatch):
 def test_a_folder_without_a_model_is_told(tmp_path):
     with pytest.raises(SpeechModelNotFound, match="cannot be loaded"):
         WhisperTranscriber(tmp_path).warm_up()
+
+
+def test_a_damaged_model_is_told_with_its_folder_and_the_reason(tmp_path):
+    folder = shutil.copytree(FIXTURE / "model", tmp_path / "damaged")
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_bytes(tokenizer.read_bytes()[:200])
+    with pytest.raises(SpeechModelNotFound, match=r"damaged cannot be loaded \(Exception: .+\)$"):
+        WhisperTranscriber(folder).warm_up()
 
 
 def test_streams_share_the_model(clips, streams, whisper):

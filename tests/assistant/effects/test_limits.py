@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -53,7 +54,46 @@ def test_a_request_that_waits_keeps_the_time_it_began_with(assistant: Assistant,
     assistant.revert("limits.request_seconds")
     second.join(PATIENCE)
     first.close()
-    assert "stopped after 0.5 s (limits.request_seconds)" in answers[0].degraded
+    assert (answers[0].text, answers[0].finish_reason) == ("", "cancelled")
+    assert answers[0].degraded == ("stopped after 0.5 s (limits.request_seconds)",)
+
+
+@pytest.mark.parametrize("waiting", [1, 3])
+def test_requests_that_are_cancelled_while_they_wait_do_no_work(assistant: Assistant, change: Changes, waiting: int):
+    change(assistant, {"limits.concurrent_requests": 1})
+    conversation = assistant.start_conversation()
+    with contextlib.closing(assistant.stream(KEY)) as first:
+        next(first)
+        counted = assistant.variants()
+        cancel, events = Looked(), []
+        threads = [
+            threading.Thread(
+                target=lambda: events.append([*assistant.stream(KEY, conversation=conversation, cancel=cancel)])
+            )
+            for _ in range(waiting)
+        ]
+        for thread in threads:
+            thread.start()
+        until(lambda: cancel.looked_at)
+        cancel.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert len(events) == waiting
+    for [ready] in events:
+        assert isinstance(ready, AnswerReady)
+        assert (ready.answer.text, ready.answer.finish_reason) == ("", "cancelled")
+        assert (ready.answer.degraded, ready.answer.conversation) == ((), conversation)
+        assert set(ready.answer.timings) == {"total"}
+    assert assistant.variants() == counted
+    assert assistant.conversations.turns(conversation) == []
+
+
+def test_a_stream_that_is_closed_gives_its_place_back(assistant: Assistant, change: Changes):
+    change(assistant, {"limits.concurrent_requests": 1})
+    stream = assistant.stream(KEY)
+    next(stream)
+    stream.close()
+    assert assistant.ask(KEY).finish_reason == "stop"
 
 
 @observes("limits.concurrent_requests")

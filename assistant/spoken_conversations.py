@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .assistant import Assistant
 
 
-class Talks:
+class SpokenConversations:
     """Owner of what spoken conversations share: the thread that decodes for all live streams. Thread-safe."""
 
     def __init__(self, assistant: Assistant, latest: Callable[[str], Snapshot]) -> None:
