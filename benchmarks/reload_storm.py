@@ -108,7 +108,7 @@ class _Storm:
             kind = next(self._kinds)
             at = time.perf_counter()
             self._saves.advance(kind)
-            if done % 2:  # in the middle of the quiet time that the watcher waits for
+            if done % 3:  # in the middle of the quiet time that the watcher waits for
                 self._assistant.reload()
             self._taken_up()
             self._took.append(time.perf_counter() - at)
