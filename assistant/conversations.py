@@ -83,6 +83,9 @@ class ConversationStore:
         """Turn SQLite's errors into one line that tells a full or locked disk from a damaged file."""
         try:
             yield
+        except sqlite3.ProgrammingError as error:
+            message = f"{self._path}: the conversations are closed ({error}): open the assistant again"
+            raise AssistantError(message) from error
         except sqlite3.OperationalError as error:
             message = f"{self._path}: the conversations cannot be read or written ({error}); look at the disk"
             raise AssistantError(message) from error

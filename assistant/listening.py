@@ -81,7 +81,7 @@ class SpeechModels:
 
         While none is in use, one that is newly named must be there, unless it is the default: not everybody speaks.
         """
-        from ..voice.errors import VoiceError
+        from ..voice.errors import ComputeUnsupported, VoiceError
         from ..voice.models import find_speech_model
 
         part = SpeechPart(settings.voice, before)
@@ -93,6 +93,8 @@ class SpeechModels:
                 self._require_language(part.transcriber(), settings.voice)
             elif named not in (before.model.settings.model, VoiceSettings.model_fields["model"].default):
                 find_speech_model(named)
+        except ComputeUnsupported as error:
+            raise Objection("voice.compute", str(error)) from error
         except VoiceError as error:
             raise Objection("voice.model", str(error)) from error
         return part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ import numpy as np
 from .calibration import TEXTS
 from .models import EmbeddingModel
 from .quantisation import quantise
+from .silence import silent_transformers
 
 if TYPE_CHECKING:
     import openvino
@@ -77,7 +77,7 @@ def _traced(model: EmbeddingModel) -> openvino.Model:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             return self.inner(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
-    with warnings.catch_warnings(), _silent_transformers():
+    with warnings.catch_warnings(), silent_transformers():
         warnings.simplefilter("ignore")  # tracing warns of every shape it turns into a constant
         inner = AutoModel.from_pretrained(str(model.transformer), local_files_only=True, dtype=torch.float32).eval()
         ids_BT = torch.full((2, 16), 5, dtype=torch.int64)
@@ -109,22 +109,6 @@ def _add_padding_mask(graph: openvino.Model) -> None:
         if node.get_type_name() == "ScaledDotProductAttention":
             node.input(3).replace_source_output(added.output(0))
     graph.validate_nodes_and_infer_types()
-
-
-@contextlib.contextmanager
-def _silent_transformers() -> Iterator[None]:
-    """No progress bars and remarks of transformers on a user's screen."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _calibration_batches(model: EmbeddingModel) -> Iterator[tuple[np.ndarray, np.ndarray]]:

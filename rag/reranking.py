@@ -17,6 +17,7 @@ from .analysis import detect_language
 from .errors import BackendUnavailable, ModelNotFound
 from .models import find_model_folder
 from .protocols import Embedder, Reranker
+from .silence import silent_transformers
 from .stop_words import STOP_WORDS
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class CrossEncoderReranker:
             from sentence_transformers import CrossEncoder
 
             try:
-                model = CrossEncoder(str(self._folder), device="cpu", local_files_only=True)
+                with silent_transformers():
+                    model = CrossEncoder(str(self._folder), device="cpu", local_files_only=True)
             except (OSError, ValueError, RuntimeError, KeyError) as error:
                 reason = str(error).strip().split("\n", 1)[0]
                 raise BackendUnavailable(f"reranker {self.name!r} cannot be loaded: {reason}") from error

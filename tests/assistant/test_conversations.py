@@ -112,3 +112,10 @@ def test_a_file_of_the_first_version_is_taken_over(path):
     assert [(turn.answer, turn.interrupted) for turn in store.turns("c")] == [("a", False), ("a1", True)]
     store.close()
     ConversationStore(path).close()
+
+
+def test_a_closed_store_says_so_and_does_not_call_the_file_damaged(tmp_path):
+    store = ConversationStore(tmp_path / "c.sqlite3")
+    store.close()
+    with pytest.raises(AssistantError, match="are closed"):
+        store.start("default")
