@@ -14,7 +14,7 @@ from .errors import DocumentNotFound, EmbeddingModelChanged, StoreError
 from .indexes import Indexes
 from .ingest import IngestRun
 from .lock import FolderLock
-from .parts import OpenModels, SearchParts
+from .parts import OpenModels, SearchParts, embedding_of, models_of
 from .progress import IngestProgress
 from .protocols import Embedder
 from .retriever import Retriever
@@ -48,6 +48,7 @@ class Library:
         self._settings = settings
         self._write_lock = threading.RLock()
         self._models = OpenModels()
+        self._own_embedder: Embedder | None = None
         self._kept: SearchParts | None = None
         """The models of the settings that the library was opened with stay open."""
         with ExitStack() as opened:
@@ -115,14 +116,22 @@ class Library:
     def parts(self, settings: RagSettings | None = None) -> SearchParts:
         """The models that searches with ``settings`` run; a model that two settings name is opened once.
 
+        Those of the library's own settings stay open, others as long as somebody holds what is returned.
+
         Raises:
             ModelNotFound: a model's folder is missing or incomplete.
         """
-        if settings is not None:
+        if settings is not None and models_of(settings) != models_of(self._settings):
             return self._models.parts(settings)
         if self._kept is None:
             self._kept = self._models.parts(self._settings)
         return self._kept
+
+    def _embedder_of(self, settings: RagSettings) -> Embedder:
+        embedder = self._models.embedder(settings)
+        if embedding_of(settings) == embedding_of(self._settings):
+            self._own_embedder = embedder  # searches will want it too
+        return embedder
 
     def warm_up(self, parts: SearchParts | None = None) -> None:
         """Load what the first search needs, with the models of the library's own settings or with ``parts``."""
@@ -161,7 +170,7 @@ class Library:
         """Cut and embed all stored documents again, from their stored text; an interrupted run is taken up."""
         settings = settings or self._settings
         with self._write_lock:
-            fingerprint = self._models.embedder(settings).fingerprint
+            fingerprint = self._embedder_of(settings).fingerprint
             if self._store.fingerprint != fingerprint or not self._store.outdated():
                 self._versions.begin_generation(fingerprint)
                 self._indexes.rebuild()
@@ -181,7 +190,7 @@ class Library:
         cancel: threading.Event | None,
         again: bool = False,
     ) -> IngestRun:
-        embedder = self._models.embedder(settings)
+        embedder = self._embedder_of(settings)
         if self._store.fingerprint is None:
             self._store.set_meta("embedding_fingerprint", embedder.fingerprint)
         self._require_same_model(embedder, finished=not again)

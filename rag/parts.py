@@ -30,6 +30,16 @@ class SearchParts:
             self.reranker.warm_up()
 
 
+def models_of(settings: RagSettings) -> tuple[object, ...]:
+    """What two settings have in common that run the same models."""
+    return (*embedding_of(settings), settings.reranker)
+
+
+def embedding_of(settings: RagSettings) -> tuple[object, ...]:
+    """What two settings have in common that embed with the same model, in the same way."""
+    return (settings.embedding_model, settings.embedding_backend, settings.embedding_batch)
+
+
 class OpenModels:
     """Opens embedding models and rerankers, and forgets those that nobody holds any more. Thread-safe."""
 
@@ -44,7 +54,7 @@ class OpenModels:
         Raises:
             ModelNotFound: its folder is missing or incomplete.
         """
-        key = (settings.embedding_model, settings.embedding_backend, settings.embedding_batch)
+        key = embedding_of(settings)
         with self._lock:
             found = self._embedders.get(key)
             if found is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,25 @@ def test_reciprocal_rank_fusion_can_be_chosen_per_call(library: Library, setting
     first = library.search("ferry to Colonia", settings=chosen).passages[0]
     assert first.scores.fused == pytest.approx(2 / 11)
     assert library.search("ferry to Colonia").passages[0].scores.fused == pytest.approx(1.0)
+
+
+def test_searches_of_a_library_open_its_models_once(library: Library, settings: RagSettings) -> None:
+    library.search("ferry")
+    embedder = weakref.ref(library.parts().embedder)
+    library.ingest([], settings=settings)
+    library.search("ferry", settings=settings.model_copy(update={"alpha": 0.1}))
+    gc.collect()
+    assert library.parts(settings).embedder is embedder()
+    assert library.parts().embedder is embedder()
+
+
+def test_models_of_other_settings_go_with_whoever_holds_them(library: Library, settings: RagSettings) -> None:
+    other = library.parts(settings.model_copy(update={"embedding_batch": 7}))
+    embedder = weakref.ref(other.embedder)
+    assert library.parts(settings.model_copy(update={"embedding_batch": 7})).embedder is embedder()
+    del other
+    gc.collect()
+    assert embedder() is None
 
 
 def test_a_retriever_is_usable_alone_and_finds_the_same(
