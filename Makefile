@@ -28,7 +28,7 @@ install: .venv/installed
 # Two files at a time: a file's fixtures, some of which load models, are made once for it. Threads that wait by spinning
 # would take the core from the other file.
 test: .venv/developer
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/developer
 	$(BIN)/ruff check .
