@@ -14,6 +14,7 @@ from .generations import Generations, Listeners
 from .load import LoadedSettings, Sources, runtime_entries, with_runtime
 from .reload_metrics import ReloadMetrics
 from .runtime import without
+from .shadowed import shadowed
 from .subscribers import Subscriber
 from .transaction import Prepared, Trace, Transaction, activate, advice_on, discard, require_file
 from .watch import FileWatcher
@@ -140,11 +141,16 @@ class Attempts:
             self.generations.swap(ready[0].generation)
         else:
             current.loaded = loaded
+        hidden = shadowed(self.base, base, loaded)
         self.base, self.overrides, self._runtime = base, dict(overrides), runtime
         self._seen = (self._seen[0], runtime.contents)
+        advice = hidden + advice_on(ready[0].changes if ready is not None else ())
+        for line in advice:
+            _LOG.warning("%s", line)
         if ready is None:
-            return self._ended(ReloadResult("unchanged", current.number, trigger, seconds=time.perf_counter() - began))
-        return self._swapped(*ready, began)
+            seconds = time.perf_counter() - began
+            return self._ended(ReloadResult("unchanged", current.number, trigger, advice=advice, seconds=seconds))
+        return self._swapped(*ready, advice, began)
 
     def _prepare(
         self, loaded: LoadedSettings, trigger: str, base: Sources, overrides: Mapping[str, Any]
@@ -163,15 +169,14 @@ class Attempts:
             discard(prepared.made)
             raise
 
-    def _swapped(self, prepared: Prepared, record: GenerationRecord, began: float) -> ReloadResult:
+    def _swapped(
+        self, prepared: Prepared, record: GenerationRecord, advice: tuple[str, ...], began: float
+    ) -> ReloadResult:
         self.history = (*self.history, record)[-_KEPT:]
         activate(prepared.made)
         self.generations.retire_unused()
-        advice = advice_on(prepared.changes)
         for change in prepared.changes:
             _LOG.info("generation %d (%s): %s", record.number, record.trigger, change)
-        for line in advice:
-            _LOG.warning("%s", line)
         self.metrics.applied(record)
         self.listeners.queue(prepared.changes)
         seconds = time.perf_counter() - began

@@ -152,7 +152,7 @@ _RULES = {
     "persist_directory": Rule("data_dir", _FOLDER),
     "system_prompt": Rule("assistant.persona", 'with assistant.answer_style = "compose"', _persona),
     "hf_token": Rule("keys.hub", _TOKEN),
-    "api_key": Rule("keys.hub", _TOKEN),
+    "api_key": Rule(None, "of which service is not known; a token for the model hub is keys.hub"),
     "collection_name": Rule("assistant.collection"),
     "alpha": Rule("rag.alpha", "weight of the dense score"),
     "hybrid_alpha": Rule("rag.alpha", "weight of the dense score"),

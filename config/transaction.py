@@ -146,7 +146,7 @@ def require_file(before: Sources, now: Sources) -> None:
     if file is None or now.problems:
         return
     if now.file is None:
-        raise ConfigError([Problem(str(file), "has vanished: the settings stay as they are until it is back")])
+        raise ConfigError([Problem(str(file), "has vanished; they change when it is back")])
     if now.contents.get(file) == EMPTY != before.contents.get(file):
         way_out = "the settings stay as they are; a comment in it, and nothing else, stands for the defaults"
         raise ConfigError([Problem(str(file), f"is empty: {way_out}")])

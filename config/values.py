@@ -46,7 +46,7 @@ def value_problems(entry: Entry, setting: Setting, error: ValidationError) -> li
             rule = _choice_rule(setting, entry.value)
         else:
             rule = detail["msg"].replace("Input should be", "must be").split(", unable to")[0]
-            rule = rule.removeprefix("Value error, ")
+            rule = rule.removeprefix("Value error, ").replace("a valid tuple", "a list")
             rule += "" if setting.secret else f", not {_cut(shown(detail['input']))}"
         problems.append(Problem(entry.place(element), f"{name} {rule}"))
     return problems

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from .failures import INTERRUPTED, WRONG_USAGE, Failure, as_failure
-from .hangup import reload_at_hangup
+from .hangup import reload_at_hangup, tell_of_changes
 from .output import write_json
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class Invocation:
         self.settings()
         assistant = Assistant.open(self.path, watch, overrides=self.overrides())
         if watch:
+            tell_of_changes(assistant)
             reload_at_hangup(assistant)
         return assistant
 

@@ -185,6 +185,22 @@ def test_changes_are_logged_with_their_origin_and_secrets_masked(file, caplog):
     assert "s3cret" not in str(settings.history()[-1].changes[1])
 
 
+@pytest.mark.parametrize("source", ["environment", "argument", "update"])
+def test_a_saved_value_that_something_else_decides_is_named(file, source, caplog):
+    given = {"environ": {"CAPIBARA_RAG__TOP_K": "5"}} if source == "environment" else {}
+    given = {"overrides": {"rag.top_k": 5}} if source == "argument" else given
+    settings = live(file, **given)
+    if source == "update":
+        settings.update({"rag.top_k": 5})
+    write(file, "[rag]\ntop_k = 4\nalpha = 0.1\n")
+    result = settings.reload()
+    [advice] = result.advice
+    assert advice.startswith(f"{file}:2: rag.top_k has no effect, because ")
+    assert advice in caplog.text
+    assert [change.key for change in result.changes] == ["rag.alpha"]
+    assert settings.reload().advice == ()
+
+
 def test_listeners_are_told_of_the_keys_they_asked_for(file):
     settings = live(file)
     told: dict[str, list[str]] = {"alpha": [], "rag": [], "voice": [], "all": []}

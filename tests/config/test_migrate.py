@@ -155,7 +155,6 @@ MAPPED = [
     ('persist_directory = "/srv/chroma"', "data_dir", "/srv/chroma", "capibara ingest"),
     ('system_prompt = "Be kind."', "assistant.persona", "Be kind.", "compose"),
     ('system_prompt = "/think hard"', "assistant.persona", " /think hard", ""),
-    ('api_key = "s3"', "keys.hub", "s3", "models pull"),
     ('hf_token = "s3"', "keys.hub", "s3", "models pull"),
     ('collection_name = "recipes"', "assistant.collection", "recipes", ""),
     ("alpha = 0.3", "rag.alpha", 0.3, "dense"),
@@ -179,6 +178,7 @@ def test_a_key_of_a_prototype_is_carried_over(write, line, key, value, why):
 
 
 DROPPED = [
+    ('api_key = "s3"', "of which service is not known"),
     ("sample_rate = 16000", "any rate is taken"),
     ("port = 8000", "there is no server"),
     ('host = "0.0.0.0"', "there is no server"),
@@ -240,7 +240,6 @@ def test_models_may_be_one_or_none(write, models, taken):
         ('model_name = "a"\nmodel_path = "b"', "model_path", "model_name"),
         ('models = ["a"]\nmodel_name = "b"', "model_name", "models[0]"),
         ('model_size = "small"\nwhisper_model = "base"', "whisper_model", "model_size"),
-        ('api_key = "a"\nhf_token = "b"', "hf_token", "api_key"),
         ('data_path = "a"\ndata_dir = "b"', "data_dir", "data_path"),
         ('reranker_model = "a"\nuse_reranker = false', "use_reranker", "reranker_model"),
         ("hybrid_alpha = 0.1\nalpha = 0.2", "alpha", "hybrid_alpha"),
