@@ -36,9 +36,9 @@ class Settling:
         """The contents may have changed, or are still changing."""
         self._debounce.hint(now)
 
-    def unsettle(self, before: Contents) -> None:
-        """What was settled since ``before`` was not taken: it counts as a change again."""
-        self._settled = {path: before.get(path, held) for path, held in self._settled.items()}
+    def unsettle(self) -> None:
+        """What was settled last was not taken: whatever is there when it settles again counts as a change."""
+        self._settled = {path: {} for path in self._settled}
 
     def overdue(self, now: float) -> bool:
         """Whether nothing may be waited for any longer."""

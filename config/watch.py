@@ -207,7 +207,7 @@ class FileWatcher:
             _LOG.exception("taking up changed settings failed; watching goes on")
             return
         if taken is False:
-            self._settling.unsettle(before)
+            self._settling.unsettle()
             self._settling.hint(now)
 
     def _just_written(self, paths: Iterable[Path]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -208,6 +209,25 @@ def test_a_save_that_is_under_way_is_not_read_half(tmp_path, polling):
         assert until(lambda: settings.snapshot.settings.rag.rrf_k == 3)
     settings.close()
     assert seen == {"rag.rrf_k"}
+
+
+def test_a_file_that_is_set_back_while_its_change_is_being_refused_is_noticed(watched):
+    """The listener to the log stands for a user who is quicker than the watcher."""
+    settings, file = watched
+
+    class SetBack(logging.Handler):
+        def emit(self, record):
+            STYLES["os.replace"](file, text(1))
+
+    handler = SetBack(logging.ERROR)
+    logging.getLogger("capibara.config.attempts").addHandler(handler)
+    try:
+        STYLES["os.replace"](file, text(1) + "topk = 1\n")
+        assert until(lambda: settings.last_result.result == "unchanged", 8.0)
+    finally:
+        logging.getLogger("capibara.config.attempts").removeHandler(handler)
+    assert settings.last_result.ok
+    assert settings.generation == 1
 
 
 def test_watching_ends_with_the_settings_and_leaves_no_thread(tmp_path):
