@@ -7,6 +7,7 @@ is taken.
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from pydantic import SecretStr
 
 from .keys import dotted
 from .positions import key_lines
+
+_LOG = logging.getLogger(__name__)
 
 Edit = Callable[[str], str]
 
@@ -66,7 +69,7 @@ def _first_that_reads(text: str, meant: dict[str, Any], ways: Iterator[Edit], pa
             if tomllib.loads(edited) == meant:
                 return edited
         except Exception:  # noqa: BLE001 -- whatever tomlkit stumbles over, the next way is tried
-            continue
+            _LOG.debug("one way to change %s does not fit this file", dotted(path), exc_info=True)
     raise Unplaceable(f"{dotted(path)} cannot be changed without damage to the rest")
 
 
