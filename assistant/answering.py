@@ -1,10 +1,11 @@
-"""The walk of one question: condense, retrieve, select evidence, phrase or compose, check citations."""
+"""The walk of one question: condense, retrieve, rank evidence, then read, quote or compose, and check citations."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
@@ -19,9 +20,10 @@ from .citations import MarkerFilter, cite
 from .condense import condense, refers_back
 from .conversations import Turn
 from .evidence import Evidence, rank_sentences, select
+from .grounding import Grounded, ground
 from .loading import LoadedModel
-from .phrase import checked_phrase
-from .prompts import Prompt, compose_prompt, phrase_prompt
+from .prompts import Prompt, compose_prompt, reader_prompt
+from .reading import NOT_STATED, READER, parse_reading
 from .values import Answer, AnswerEvent, AnswerReady, AnswerUsage, Citation, Retrieved, TextDelta
 from .wording import not_found, quoted
 
@@ -98,11 +100,15 @@ class Answerer:
             draft.abstained = True
             yield draft.say(not_found(language))
         elif settings.assistant.answer_style == "compose" and (
-            composition := self._composition(draft, result, history, cancel)
+            composition := self._prompt(draft, lambda model: self._to_compose(draft, model, result, history), cancel)
         ):
             yield from self._composed(draft, *composition, cancel)
+        elif settings.assistant.answer_style in ("short", "sentence") and (
+            reading := self._prompt(draft, lambda model: self._to_read(draft, model, result), cancel)
+        ):
+            yield from self._read(draft, *reading, ranked, cancel)
         else:
-            yield from self._quoted(draft, ranked, cancel)
+            yield from self._quoted(draft, ranked)
         if cancel.is_set():
             draft.finish_reason = "cancelled"
         draft.timings["total"] = time.perf_counter() - began
@@ -125,50 +131,25 @@ class Answerer:
         draft.timings["evidence"] = time.perf_counter() - began
         return ranked
 
-    def _quoted(self, draft: _Draft, ranked: Sequence[Evidence], cancel: threading.Event) -> Iterator[AnswerEvent]:
-        """The best sentences, each with its marker, then the model's phrase if they support it."""
+    def _quoted(self, draft: _Draft, ranked: Sequence[Evidence]) -> Iterator[AnswerEvent]:
+        """The best sentences, each with its marker."""
         settings = self._settings.assistant
         chosen = select(ranked, settings.evidence_sentences, settings.max_words)
         for marker, evidence in enumerate(chosen, start=1):
             draft.citations.append(cite(marker, evidence.passage, evidence.start, evidence.end, evidence.text))
             blank = " " if marker > 1 else ""
             yield draft.say(f"{blank}{quoted(evidence.text, draft.language)} [{marker}]")
-        draft.usage = AnswerUsage(passages_used=len({evidence.passage.chunk.id for evidence in chosen}))
-        if not cancel.is_set() and (model := self._model(draft, cancel)) is not None:
-            try:
-                yield from self._phrased(draft, model, chosen, cancel)
-            except ModelError as error:
-                draft.degraded.append(f"no phrase: {error}")
+        draft.usage = dataclasses.replace(draft.usage, passages_used=len({one.passage.chunk.id for one in chosen}))
 
-    def _phrased(
-        self, draft: _Draft, model: LanguageModel, chosen: Sequence[Evidence], cancel: threading.Event
-    ) -> Iterator[AnswerEvent]:
-        began = time.perf_counter()
-        room = self._settings.assistant.max_words - sum(len(evidence.text.split()) + 1 for evidence in chosen)
-        prompt = phrase_prompt(draft.question, chosen[0])
-        generation = model.generate(prompt, self._sampling(stop=("\n",)), cancel)
-        draft.timings["generate"] = time.perf_counter() - began
-        draft.usage = AnswerUsage(
-            generation.usage.prompt_tokens, generation.usage.completion_tokens, draft.usage.passages_used
-        )
-        if generation.finish_reason == "cancelled":
-            return
-        phrase = checked_phrase(generation.text, draft.question, chosen[0], draft.language, room - 1)
-        if phrase is None:
-            draft.removed_phrases += 1
-        else:
-            yield draft.say(f" {phrase} [1]")
-
-    def _composition(
-        self, draft: _Draft, result: SearchResult, history: Sequence[Turn], cancel: threading.Event
+    def _prompt(
+        self, draft: _Draft, build: Callable[[LanguageModel], Prompt], cancel: threading.Event
     ) -> tuple[LanguageModel, Prompt] | None:
         """The model with its prompt; None, and why, where it has no model, no template or no room for a passage."""
         model = self._model(draft, cancel)
         if model is None:
             return None
-        drawn = result.passages[: self._settings.assistant.evidence_passages]
         try:
-            prompt = compose_prompt(model, draft.question, drawn, history, self._settings)
+            prompt = build(model)
         except ModelError as error:
             draft.degraded.append(f"quotes only: {error}")
             return None
@@ -176,6 +157,58 @@ class Answerer:
             draft.degraded.append(f"quotes only: no passage fits the context of {model.context_tokens} tokens")
             return None
         return model, prompt
+
+    def _to_compose(self, draft: _Draft, model: LanguageModel, result: SearchResult, history: Sequence[Turn]) -> Prompt:
+        return compose_prompt(model, draft.question, self._drawn(result), history, self._settings)
+
+    def _to_read(self, draft: _Draft, model: LanguageModel, result: SearchResult) -> Prompt:
+        return reader_prompt(model, draft.question, self._drawn(result), self._settings)
+
+    def _drawn(self, result: SearchResult) -> Sequence[Passage]:
+        return result.passages[: self._settings.assistant.evidence_passages]
+
+    def _read(
+        self,
+        draft: _Draft,
+        model: LanguageModel,
+        prompt: Prompt,
+        ranked: Sequence[Evidence],
+        cancel: threading.Event,
+    ) -> Iterator[AnswerEvent]:
+        """The reader's phrase, if a passage holds it; what it made up is counted, and quotes take its place."""
+        began = time.perf_counter()
+        try:
+            adapter = READER if READER in model.adapters else None
+            generation = model.generate(prompt.messages, self._sampling(), cancel, adapter=adapter)
+        except ModelError as error:
+            draft.degraded.append(f"quotes only: {error}")
+            yield from self._quoted(draft, ranked)
+            return
+        draft.timings["generate"] = time.perf_counter() - began
+        used = generation.usage
+        draft.usage = AnswerUsage(
+            used.prompt_tokens, used.completion_tokens, len(prompt.passages), prompt.passages_left_out
+        )
+        if generation.finish_reason == "cancelled":
+            return
+        if generation.text.strip() == NOT_STATED:
+            draft.abstained = True
+            yield draft.say(not_found(draft.language))
+            return
+        reading = parse_reading(generation.text)
+        found = ground(reading, prompt.passages, ranked) if reading else None
+        if found is None:
+            draft.removed_phrases += 1
+            yield from self._quoted(draft, ranked)
+        else:
+            yield self._phrased(draft, found)
+
+    def _phrased(self, draft: _Draft, found: Grounded) -> TextDelta:
+        draft.removed_markers += found.moved
+        draft.citations.append(cite(1, found.passage, found.start, found.end, found.sentence))
+        if self._settings.assistant.answer_style == "short" or found.phrase == " ".join(found.sentence.split()):
+            return draft.say(f"{found.phrase} [1]")
+        return draft.say(f"{found.phrase}: {quoted(found.sentence, draft.language)} [1]")
 
     def _composed(
         self, draft: _Draft, model: LanguageModel, prompt: Prompt, cancel: threading.Event
@@ -203,7 +236,7 @@ class Answerer:
         draft.removed_markers += markers.removed
         draft.timings["generate"] = time.perf_counter() - began
 
-    def _sampling(self, stop: tuple[str, ...] = ()) -> Sampling:
+    def _sampling(self) -> Sampling:
         chosen = self._settings.generation
         return Sampling(
             chosen.max_tokens,
@@ -213,5 +246,5 @@ class Answerer:
             chosen.min_p,
             chosen.repetition_penalty,
             chosen.seed,
-            (*chosen.stop, *stop),
+            chosen.stop,
         )

@@ -1,27 +1,18 @@
-"""Measures retrieval and answers on a folder of passages and questions, in a data folder of its own.
-
-The folder holds ``passages.jsonl.gz`` (``id``, ``text``) and ``questions.jsonl.gz`` (``id``, ``question``,
-``passage_id``, ``answers``). Every passage is indexed as a document; the data folder lies in the cache folder under
-the passages' hash, so that a second run finds its embeddings.
-"""
+"""Measures retrieval and answers on a data set (see `dataset`), in a data folder of its own."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config.paths import cache_dir
 from ..config.schema import Settings
-from ..rag.embedding import open_embedder
-from ..rag.values import IngestReport, Passage, SearchResult
+from ..rag.values import Passage, SearchResult
 from .assistant import Assistant
+from .dataset import Progress, Question, ids_of, indexed, read_passages, read_questions
 from .errors import AssistantError
 from .scoring import contains, mean_reciprocal_rank, percentile, recall_at, token_f1
 
@@ -30,19 +21,6 @@ STAGES: tuple[Stage, ...] = ("dense", "sparse", "fused", "reranked")
 _DEEPEST = 10
 # Deep enough that the best of every single stage is among the fused passages.
 _DEPTH_FOR_STAGES = 100
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many of it are done, and how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question; ``passage_id`` names the passage that answers it."""
-
-    id: str
-    question: str
-    passage_id: str
-    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +99,11 @@ def evaluate(
         AssistantError: a file is missing or a line is malformed; the message names the line.
     """
     report = progress or (lambda *_: None)
-    passages = list(_read(folder / "passages.jsonl.gz", ("id", "text")))
-    questions = [
-        Question(row["id"], row["question"], row["passage_id"], tuple(row["answers"]))
-        for row in _read(folder / "questions.jsonl.gz", ("id", "question", "passage_id", "answers"))
-        if row["answers"]
-    ]
+    passages = read_passages(folder)
+    questions = [question for question in read_questions(folder) if question.answers]
     if sample is not None and sample < len(questions):
         questions = random.Random(seed).sample(questions, sample)
-    home = cache_dir() / "evaluation" / _digest(passages, settings)
-    chosen = settings.model_dump(exclude={"data_dir"})
-    with Assistant.open(home / "data", overrides=chosen) as assistant:
-        _index(assistant, passages, home / "passages", report)
-        assistant.library.warm_up()
+    with indexed(passages, settings, report) as assistant:
         if questions:  # the first search builds the sparse index
             assistant.search(questions[0].question)
         depth = _DEPTH_FOR_STAGES if stages else _DEEPEST
@@ -146,49 +116,6 @@ def evaluate(
             {stage: _stage_scores(stage, questions, results) for stage in STAGES} if stages else {},
             _answer_all(assistant, questions[:answers], report) if answers else None,
         )
-
-
-def _read(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                row = json.loads(line)
-                if missing := [key for key in keys if key not in row]:
-                    raise AssistantError(f"{path}:{number}: has no {missing[0]!r}")
-                yield row
-    except FileNotFoundError as error:
-        raise AssistantError(f"{path} is missing: an evaluation needs passages and questions") from error
-    except (OSError, EOFError, ValueError, TypeError) as error:
-        raise AssistantError(f"{path}: is not gzip'd JSON Lines ({error})") from error
-
-
-def _digest(passages: Sequence[Mapping[str, Any]], settings: Settings) -> str:
-    """Names what determines the stored chunks and vectors."""
-    rag = settings.rag
-    fingerprint = open_embedder(rag).fingerprint
-    fixed = (fingerprint, rag.chunk_tokens, rag.chunk_overlap_sentences, rag.dedup, rag.dedup_threshold)
-    whole = hashlib.sha256(repr(fixed).encode())
-    for passage in passages:
-        whole.update(f"{passage['id']}\0{passage['text']}\0".encode())
-    return whole.hexdigest()[:24]
-
-
-def _index(assistant: Assistant, passages: Sequence[Mapping[str, Any]], folder: Path, report: Progress) -> None:
-    """Write each passage into a file of its own, the id as its name, and ingest them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for passage in passages:
-        if Path(passage["id"]).name != passage["id"]:
-            raise AssistantError(f"passage id {passage['id']!r} cannot be a file name: use letters, digits and dashes")
-        file = folder / f"{passage['id']}.txt"
-        if not file.exists():
-            whole = file.with_suffix(".part")
-            whole.write_text(passage["text"], encoding="utf-8")
-            whole.replace(file)
-    done: IngestReport = assistant.ingest(
-        folder, progress=lambda state: report("indexing passages", state.files_done, state.files_total)
-    )
-    if failed := [outcome for outcome in done.files if outcome.status == "failed"]:
-        raise AssistantError(f"{len(failed)} passages were not indexed; {failed[0].source}: {failed[0].reason}")
 
 
 def _search_all(
@@ -207,8 +134,7 @@ def _rank(question: Question, passages: Sequence[Passage]) -> int | None:
     """The rank of the gold passage among the documents found; one merged into another counts where it stands."""
     seen: set[str] = set()
     for passage in passages:
-        sources = {passage.document.source, *(alias.source for alias in passage.aliases)}
-        if any(Path(source).stem == question.passage_id for source in sources):
+        if question.passage_id in ids_of(passage):
             return len(seen - {passage.document.id}) + 1
         seen.add(passage.document.id)
     return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from ..model.protocol import LanguageModel
 _LOG = logging.getLogger(__name__)
 _MIB = 2**20
 _NICE = 10
+_TURN_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,11 @@ class LanguageModels:
         """At the start nothing is loaded; later, what takes the place of a loaded model must be found and fit."""
         part = LanguagePart(settings.model, self._worker)
         if before is not None:
-            if not before.shares_network(settings.model):
-                self.require(settings.model)
-            if before.asked and (loaded := part.request(before).result()).model is None:
-                raise Objection("model.path", loaded.reason)
+            with _short_turns():
+                if not before.shares_network(settings.model):
+                    self.require(settings.model)
+                if before.asked and (loaded := part.request(before).result()).model is None:
+                    raise Objection("model.path", loaded.reason)
         return part
 
     def require(self, settings: ModelSettings) -> None:
@@ -135,13 +138,12 @@ def _load(settings: ModelSettings, instead_of: LanguagePart | None) -> LoadedMod
 
     # One worker loads all models, so that the one before is there by now.
     before = instead_of.in_place() if instead_of is not None else None
+    if before is not None and instead_of is not None and instead_of.shares_network(settings):
+        return LoadedModel(before.limited_to(settings.context_tokens))
     if before is not None:
         _give_way()
     try:
-        if before is not None and instead_of is not None and instead_of.shares_network(settings):
-            model = before.limited_to(settings.context_tokens)
-        else:
-            model = open_model(settings)
+        model = open_model(settings)
         model.warm_up(before)
     except ModelError as error:
         return LoadedModel(None, str(error))
@@ -155,6 +157,21 @@ def _give_way() -> None:
     """Let the rest of the program go before this thread, which loads beside it; for good, and on Linux alone."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+@contextlib.contextmanager
+def _short_turns() -> Iterator[None]:
+    """Threads that want to run Python need not wait long for one that builds a model.
+
+    Python makes them wait 5 ms, and a step of a generation wants to several times: that alone doubled its time. The
+    wait is one for the whole process; where two of its assistants load at once it may stay short, which does no harm.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(min(usual, _TURN_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _return_memory() -> None:

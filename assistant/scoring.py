@@ -23,8 +23,18 @@ def normalised(text: str) -> str:
 
 def contains(answer: str, references: Sequence[str]) -> bool:
     """True when one of ``references`` stands in ``answer`` as whole words."""
-    said = f" {normalised(answer)} "
+    return holds(normalised(answer), references)
+
+
+def holds(normal: str, references: Sequence[str]) -> bool:
+    """`contains` for a text that is `normalised` already."""
+    said = f" {normal} "
     return any(f" {normalised(reference)} " in said for reference in references if normalised(reference))
+
+
+def exact_match(answer: str, references: Sequence[str]) -> bool:
+    """True when ``answer`` is one of ``references``, both `normalised`."""
+    return normalised(answer) in {normalised(reference) for reference in references}
 
 
 def token_f1(answer: str, references: Sequence[str]) -> float:

@@ -21,7 +21,7 @@ from .keys import all_settings, dotted, is_section, setting_at
 from .migrate_edit import edited, fresh
 from .migrate_legacy import Lost, pieces, rank, rule_for
 from .migrate_values import fitted
-from .migrations import moved_to
+from .migrations import moved_to, value_now
 from .schema import SCHEMA_VERSION
 from .sources import Entry, Origin, leaves, split_key, unknown_key
 from .values import shown
@@ -136,6 +136,8 @@ def _steps(path: tuple[str, ...], value: Any) -> list[Step]:
     if name in FILE_KEYS:
         return [Step(name, path, value, "unchanged", path, value)]
     if setting_at(path):
+        if (renamed := value_now(name, value)) != value:
+            return [_carried(Step(name, path, value, "mapped", path, renamed, f"{shown(value)} is called so today"))]
         return [_carried(Step(name, path, value, "unchanged", path, value))]
     if (moved := moved_to(name)) is not None:
         return [_carried(Step(name, path, value, "mapped", split_key(moved), value, "renamed", 1))]

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from .fields import Applies, Fraction, Section, setting
 from .voice_schema import VoiceSettings
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of the settings' names and meanings; `migrate` brings a file of an earlier one up to it."""
 
 
@@ -101,10 +101,12 @@ class AssistantSettings(Section):
     """Conversations and answers."""
 
     collection: str = setting("default", "collection used when none is named")
-    answer_style: Literal["evidence", "compose"] = setting(
-        "evidence", "evidence: quoted sentences first; compose: the model writes with markers"
+    answer_style: Literal["short", "sentence", "quote", "compose"] = setting(
+        "sentence",
+        "short: the reader's phrase; sentence: with the sentence that holds it; quote: the best sentences, without a "
+        "language model; compose: the model writes freely, with markers",
     )
-    evidence_sentences: int = setting(2, "sentences quoted in an answer", ge=1, le=5)
+    evidence_sentences: int = setting(2, "sentences quoted in an answer (`quote`)", ge=1, le=5)
     evidence_passages: int = setting(3, "passages an answer may draw from", ge=1, le=20)
     history_turns: int = setting(3, "earlier turns that follow-up questions may refer to", ge=0, le=50)
     least_support: Fraction = setting(0.5, "similarity of question and best sentence below which nothing is answered")

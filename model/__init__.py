@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    AdapterError,
+    AdapterMismatch,
     CheckpointError,
     DeviceNotFound,
     EmptyPrompt,
@@ -13,15 +15,20 @@ from .errors import (
     ModelNotFound,
     NumericalError,
     PromptTooLong,
+    UnknownAdapter,
     UnsupportedCheckpoint,
 )
 from .protocol import Delta, FinishReason, Generation, LanguageModel, Message, Sampling, Usage
 
 if TYPE_CHECKING:
+    from .adapter_source import AdapterSource
     from .language_model import JaxLanguageModel
     from .open import open_model
 
 __all__ = [
+    "AdapterError",
+    "AdapterMismatch",
+    "AdapterSource",
     "CheckpointError",
     "Delta",
     "DeviceNotFound",
@@ -36,12 +43,13 @@ __all__ = [
     "NumericalError",
     "PromptTooLong",
     "Sampling",
+    "UnknownAdapter",
     "UnsupportedCheckpoint",
     "Usage",
     "open_model",
 ]
 
-_LATER = {"JaxLanguageModel": "language_model", "open_model": "open"}
+_LATER = {"AdapterSource": "adapter_source", "JaxLanguageModel": "language_model", "open_model": "open"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,12 +33,17 @@ class ChatTemplate:
         if self.source is None:
             raise UnsupportedCheckpoint("this model has no chat template: give it plain text")
         try:
-            template = _environment().from_string(self.source)
-            return template.render(messages=messages, add_generation_prompt=True, **self.tokens)
+            return _compiled(self.source).render(messages=messages, add_generation_prompt=True, **self.tokens)
         except jinja2.TemplateSyntaxError as error:
             raise CheckpointError(f"the chat template is broken at line {error.lineno}: {error.message}") from error
         except jinja2.TemplateError as error:
             raise ModelError(f"the chat template refuses these messages: {error.message}") from error
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(source: str) -> Any:
+    """Compiling takes far longer than rendering, and every prompt renders."""
+    return _environment().from_string(source)
 
 
 def _environment() -> Any:

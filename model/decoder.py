@@ -16,7 +16,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from .architecture import DecoderConfig
-from .linear import Int8Linear, Linear
+from .attention import Method, causal_attention
+from .linear import AdaptedLinear, Int8Linear, Linear
+
+Product = Linear | Int8Linear | AdaptedLinear
 
 _MASKED = -1e30
 
@@ -29,36 +32,53 @@ class LayerCache(NamedTuple):
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines of each new token's position."""
+    """Cosines and sines of each new token's position, of all sequences in common or of each one."""
 
-    cos: Float[Array, "T H/2"]
-    sin: Float[Array, "T H/2"]
+    cos: Float[Array, "#B T H/2"]
+    sin: Float[Array, "#B T H/2"]
 
 
 class RootMeanSquare(nnx.Module):
     """RMSNorm (Zhang & Sennrich, 1910.07467)."""
 
-    def __init__(self, scale_D: Float[np.ndarray, " D"], epsilon: float) -> None:
+    def __init__(self, scale_D: Float[np.ndarray | Array, " D"], epsilon: float) -> None:
         self.scale = nnx.Param(jnp.asarray(scale_D))
         self.epsilon = epsilon
 
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        mean_BT1 = jnp.mean(jnp.square(x_BTD), axis=-1, keepdims=True)
-        return x_BTD * jax.lax.rsqrt(mean_BT1 + self.epsilon) * self.scale[...]
+        exact_BTD = x_BTD.astype(jnp.float32)
+        mean_BT1 = jnp.mean(jnp.square(exact_BTD), axis=-1, keepdims=True)
+        return (exact_BTD * jax.lax.rsqrt(mean_BT1 + self.epsilon) * self.scale[...]).astype(x_BTD.dtype)
 
 
 class Attention(nnx.Module):
     """Causal attention with rotary positions; ``inputs`` makes queries, keys and values in one product."""
 
-    def __init__(self, config: DecoderConfig, inputs: Linear | Int8Linear, output: Linear | Int8Linear) -> None:
+    def __init__(self, config: DecoderConfig, inputs: Product, output: Product, method: Method | None = None) -> None:
+        """``method`` is how whole sequences are attended to, without a cache; None: the device's own."""
         self.inputs, self.output = inputs, output
         self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
+        self.method: Method | None = method
 
     def __call__(
-        self, x_BTD: Array, rotation: Rotation, start: Int[Array, ""], cache: LayerCache | None
+        self,
+        x_BTD: Array,
+        rotation: Rotation,
+        start: Int[Array, ""],
+        cache: LayerCache | None,
+        segments_BT: Int[Array, "B T"] | None = None,
     ) -> tuple[Array, LayerCache]:
+        """``segments_BT`` part sequences that were packed into one; they are for whole sequences, without a cache."""
         q_BNTH, new = self._project(x_BTD, rotation)
-        seen = new if cache is None else _written(cache, new, start)
+        if cache is None:
+            seen, mixed_BNTH = new, causal_attention(q_BNTH, *new, segments_BT, self.method)
+        else:
+            seen = _written(cache, new, start)
+            mixed_BNTH = self._over_cache(q_BNTH, seen, start)
+        B, N, T, H = mixed_BNTH.shape
+        return self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)).reshape(x_BTD.shape), seen
+
+    def _over_cache(self, q_BNTH: Array, seen: LayerCache, start: Array) -> Array:
         B, N, T, H = q_BNTH.shape
         K, G = self.kv_heads, N // self.kv_heads
         q_BKRH = q_BNTH.reshape(B, K, G * T, H) * H**-0.5
@@ -67,8 +87,7 @@ class Attention(nnx.Module):
         scores_BKRS = _each_head(q_BKRH, seen.keys, over=1)
         weights_BKRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_BKRS), axis=-1)
         mixed_BKRH = _each_head(weights_BKRS, seen.values, over=0)
-        mixed_BTNH = mixed_BKRH.reshape(B, N, T, H).swapaxes(1, 2)
-        return self.output(mixed_BTNH.reshape(B * T, N * H)).reshape(x_BTD.shape), seen
+        return mixed_BKRH.reshape(B, N, T, H)
 
     def _project(self, x_BTD: Array, rotation: Rotation) -> tuple[Array, LayerCache]:
         B, T, D = x_BTD.shape
@@ -82,7 +101,7 @@ class Attention(nnx.Module):
 class FeedForward(nnx.Module):
     """SwiGLU (Shazeer, 2002.05202); ``inputs`` makes gate and value in one product."""
 
-    def __init__(self, inputs: Linear | Int8Linear, output: Linear | Int8Linear) -> None:
+    def __init__(self, inputs: Product, output: Product) -> None:
         self.inputs, self.output = inputs, output
 
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -101,9 +120,14 @@ class DecoderLayer(nnx.Module):
         self.feed_norm, self.feed = feed_norm, feed
 
     def __call__(
-        self, x_BTD: Array, rotation: Rotation, start: Array, cache: LayerCache | None
+        self,
+        x_BTD: Array,
+        rotation: Rotation,
+        start: Array,
+        cache: LayerCache | None,
+        segments_BT: Int[Array, "B T"] | None = None,
     ) -> tuple[Array, LayerCache]:
-        mixed_BTD, seen = self.attention(self.attention_norm(x_BTD), rotation, start, cache)
+        mixed_BTD, seen = self.attention(self.attention_norm(x_BTD), rotation, start, cache, segments_BT)
         x_BTD = x_BTD + mixed_BTD
         return x_BTD + self.feed(self.feed_norm(x_BTD)), seen
 
@@ -117,7 +141,7 @@ class Decoder(nnx.Module):
         embedding: Linear | Int8Linear,
         layers: list[DecoderLayer],
         norm: RootMeanSquare,
-        head: Linear | Int8Linear | None,
+        head: Product | None,
     ) -> None:
         self.config = config
         self.embedding, self.norm, self.head = embedding, norm, head
@@ -132,7 +156,7 @@ class Decoder(nnx.Module):
         """
         B, T = tokens_BT.shape
         x_BTD = self.embedding.rows(tokens_BT.reshape(-1)).reshape(B, T, -1)
-        rotation = _rotation(self.config, start, T)
+        rotation = rotation_at(self.config, (start + jnp.arange(T))[None])
         written = []
         for index, layer in enumerate(self.layers):
             graph, weights = nnx.split(layer)
@@ -151,16 +175,16 @@ def _run_layer(graph, weights, x_BTD, rotation, start, cache):
     return nnx.merge(graph, weights)(x_BTD, rotation, start, cache)
 
 
-def _rotation(config: DecoderConfig, start: Array, length: int) -> Rotation:
-    positions_T1 = (start + jnp.arange(length)).astype(jnp.float32)[:, None]
-    angles_TH = positions_T1 * jnp.asarray(config.rope_frequencies, jnp.float32)[None, :]
-    return Rotation(jnp.cos(angles_TH), jnp.sin(angles_TH))
+def rotation_at(config: DecoderConfig, positions_BT: Int[Array, "#B T"]) -> Rotation:
+    """What turns the queries and keys of tokens at these positions, float32."""
+    angles_BTH = positions_BT.astype(jnp.float32)[..., None] * jnp.asarray(config.rope_frequencies, jnp.float32)
+    return Rotation(jnp.cos(angles_BTH), jnp.sin(angles_BTH))
 
 
 def _rotate(x_BNTH: Array, rotation: Rotation) -> Array:
     first, second = jnp.split(x_BNTH, 2, axis=-1)
-    cos, sin = rotation.cos[None, None], rotation.sin[None, None]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    cos, sin = rotation.cos[:, None], rotation.sin[:, None]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BNTH.dtype)
 
 
 def _each_head(left_BKRX: Array, right_BKXX: Array, over: int) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class ModelError(Exception):
     """Base of the room's errors."""
@@ -44,3 +46,21 @@ class EmptyPrompt(ModelError):
 
 class NumericalError(ModelError):
     """The network produced logits that are not finite."""
+
+
+class AdapterError(ModelError):
+    """An adapter's files are missing, damaged, or ask for something this room does not compute; the message names it."""
+
+
+class AdapterMismatch(AdapterError):
+    """A sound adapter was made for another base."""
+
+
+class UnknownAdapter(AdapterError):
+    """A request names an adapter that the model does not have."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        there = f"it has {', '.join(self.known)}" if self.known else "it has none"
+        super().__init__(f"the model has no adapter {name!r}: {there}")

@@ -5,12 +5,14 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 an
 
 from __future__ import annotations
 
+import functools
 import mmap
+import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,25 +48,22 @@ class GgufFile:
         try:
             with path.open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                status = os.fstat(file.fileno())
         except ValueError as error:
             raise CheckpointError(f"{path}: the file is empty, not a GGUF model") from error
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-        cursor = _Cursor(self._bytes)
+        version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         try:
-            self.metadata, self._tensors = _read_header(cursor)
+            self.metadata, self._tensors, self._data_start = _header_of(path, version)
         except (struct.error, UnicodeDecodeError, OverflowError, IndexError) as error:
             raise CheckpointError(f"{path}: damaged or cut short in its header") from error
         except CheckpointError as error:
             raise type(error)(f"{path}: {error}") from error
-        alignment = self.metadata.get("general.alignment", 32)
-        if not isinstance(alignment, int) or alignment < 1:
-            raise CheckpointError(f"{path}: damaged: tensors aligned to {alignment!r} bytes")
-        self._data_start = -(-cursor.position // alignment) * alignment
         self._check_length()
 
     @property
-    def tensors(self) -> dict[str, TensorEntry]:
+    def tensors(self) -> Mapping[str, TensorEntry]:
         return self._tensors
 
     def raw(self, name: str) -> np.ndarray:
@@ -134,6 +133,26 @@ def _code_of(kind: int) -> str:
     if kind not in _SCALARS:
         raise CheckpointError(f"damaged: metadata of unknown type {kind}")
     return _SCALARS[kind]
+
+
+class _Header(NamedTuple):
+    """What stands before the tensors, and where these begin."""
+
+    metadata: Mapping[str, Any]
+    tensors: Mapping[str, TensorEntry]
+    data_start: int
+
+
+@functools.lru_cache(maxsize=2)
+def _header_of(path: Path, version: tuple[int, ...]) -> _Header:  # noqa: ARG001 -- tells when the file is another
+    """Kept, as a file is opened to ask for its size and again to run it, and a vocabulary takes Python some 0.1 s."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        cursor = _Cursor(data)
+        metadata, tensors = _read_header(cursor)
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise CheckpointError(f"damaged: tensors aligned to {alignment!r} bytes")
+    return _Header(metadata, tensors, -(-cursor.position // alignment) * alignment)
 
 
 def _read_header(cursor: _Cursor) -> tuple[dict[str, Any], dict[str, TensorEntry]]:

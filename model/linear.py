@@ -1,28 +1,34 @@
-"""Matrix products of the network, in float32 or with 8-bit weights and 8-bit activations.
+"""Matrix products of the network: in float32 or bfloat16, with 8-bit weights and activations, and low-rank adapted.
 
-Axes: R rows (tokens), N outputs, K inputs.
+Axes: R rows (tokens), N outputs, K inputs, J ranks of all adapted parts of a matrix together.
 """
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int8
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int8, PRNGKeyArray
+
+from .adapter_files import LoraFactors
 
 _LARGEST = 127.0
 _REMAINDERS = 254.0
 
 
 class Linear(nnx.Module):
-    """float32 product with a weight of [N, K]."""
+    """Product with a weight of [N, K], in the type of what comes in: float32, or bfloat16 with sums in float32."""
 
-    def __init__(self, weight_NK: Float[np.ndarray, "N K"]) -> None:
+    def __init__(self, weight_NK: Float[np.ndarray | Array, "N K"]) -> None:
         self.weight = nnx.Param(jnp.asarray(weight_NK))
 
     def __call__(self, x_RK: Float[Array, "R K"]) -> Float[Array, "R N"]:
-        return _product(x_RK, self.weight[...], jnp.float32)
+        return product(x_RK, self.weight[...])
 
     def rows(self, index: Array) -> Float[Array, "R K"]:
         """Rows of the weight, for use as an embedding table."""
@@ -72,6 +78,80 @@ def quantise_rows(weight_NK: Float[np.ndarray, "N K"]) -> tuple[Int8[np.ndarray,
     scale_N = np.where(largest_N > 0, largest_N / _LARGEST, 1.0).astype(np.float32)
     rounded_NK = np.rint(weight_NK * (1.0 / scale_N)[:, None]).astype(np.int8)
     return rounded_NK, scale_N
+
+
+def join_factors(parts: Sequence[LoraFactors | None], outputs: Sequence[int], scale: float) -> LoraFactors | None:
+    """The factors of matrices stacked along their outputs, as one pair with ``scale`` worked into ``up``.
+
+    ``outputs`` are the parts' numbers of outputs; a part of None is not adapted. The result is ``down`` [J, K] and
+    ``up`` [sum of outputs, J], which is zero outside the block of each part: two products then serve all parts.
+    None where no part is adapted.
+    """
+    ranks = [0 if part is None else part.down.shape[0] for part in parts]
+    downs, ups, before = [], [], 0
+    for part, size, rank in zip(parts, outputs, ranks, strict=True):
+        up_NR = jnp.zeros((size, 0), jnp.float32) if part is None else jnp.asarray(part.up) * scale
+        ups.append(jnp.pad(up_NR, ((0, 0), (before, sum(ranks) - before - rank))))
+        downs += [] if part is None else [jnp.asarray(part.down)]
+        before += rank
+    return LoraFactors(jnp.concatenate(downs), jnp.concatenate(ups)) if downs else None
+
+
+class AdaptedLinear(nnx.Module):
+    """A product plus a low-rank change of it (LoRA: Hu et al., 2106.09685): ``base(x) + up · down · x``.
+
+    ``base`` may be a matrix joined from several parts; `join_factors` makes the one pair of factors it takes.
+    Dropout, for training alone, acts on the change's input.
+    """
+
+    def __init__(
+        self, base: Linear | Int8Linear, factors: LoraFactors, *, dropout: float = 0.0, key: PRNGKeyArray | None = None
+    ) -> None:
+        self.base = base
+        self.down, self.up = nnx.Param(jnp.asarray(factors.down)), nnx.Param(jnp.asarray(factors.up))
+        self.dropout, self.key = (dropout, key) if dropout and key is not None else (0.0, None)
+
+    def __call__(self, x_RK: Float[Array, "R K"]) -> Float[Array, "R N"]:
+        given_RK = x_RK if self.key is None else _dropped_out(x_RK, self.dropout, self.key)
+        return self.base(x_RK) + product(product(given_RK, self.down[...]), self.up[...])
+
+
+def _dropped_out(x_RK: Array, rate: float, key: PRNGKeyArray) -> Array:
+    """Each value is zero with probability ``rate``; the others grow so that the mean stays."""
+    return jnp.where(jax.random.bernoulli(key, 1.0 - rate, x_RK.shape), x_RK / (1.0 - rate), 0).astype(x_RK.dtype)
+
+
+def product(
+    x_RK: Float[Array, "R K"], weight_NK: Float[Array, "N K"], result: DTypeLike | None = None
+) -> Float[Array, "R N"]:
+    """``x · weightᵀ`` in the type of ``x``, with sums in float32, rounded to ``result`` (None: the type of ``x``).
+
+    A float32 weight gets a float32 gradient, also where ``x`` is bfloat16.
+    """
+    if x_RK.dtype == weight_NK.dtype == jnp.float32:
+        return _product(x_RK, weight_NK, jnp.float32)
+    return _rounded_product(x_RK, weight_NK, jnp.dtype(result or x_RK.dtype))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rounded_product(x_RK: Array, weight_NK: Array, result: np.dtype) -> Array:
+    return _product(x_RK, weight_NK.astype(x_RK.dtype), jnp.float32).astype(result)
+
+
+def _keep_operands(x_RK: Array, weight_NK: Array, result: np.dtype) -> tuple[Array, tuple[Array, Array]]:
+    return _rounded_product(x_RK, weight_NK, result), (x_RK, weight_NK)
+
+
+def _to_operands(_: np.dtype, operands: tuple[Array, Array], change_RN: Array) -> tuple[Array, Array]:
+    """JAX would multiply float32 by bfloat16 here, for which no processor has an instruction."""
+    x_RK, weight_NK = operands
+    change_RN, rounded_NK = change_RN.astype(x_RK.dtype), weight_NK.astype(x_RK.dtype)
+    to_x_RK = jax.lax.dot_general(change_RN, rounded_NK, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+    to_weight_NK = jax.lax.dot_general(change_RN, x_RK, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+    return to_x_RK.astype(x_RK.dtype), to_weight_NK.astype(weight_NK.dtype)
+
+
+_rounded_product.defvjp(_keep_operands, _to_operands)
 
 
 def _product(x_RK: Array, weight_NK: Array, accumulate: type) -> Array:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.schema import ModelSettings
+from .adapter_files import Adapter
+from .adapter_source import AdapterMode, AdapterSource, read_fitting
 from .architecture import DecoderConfig
-from .weights import Compute, matrix_shapes
+from .matrices import Matrix, matrices
+from .weights import Compute
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _CGROUP_USES = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
@@ -19,40 +23,73 @@ _USUAL_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes: of the weights in the arithmetic they run in, of the caches of one long sequence, and at the peak of
-    loading, when the weights stand in memory twice."""
+    """Bytes: of the weights in the arithmetic they run in, of the caches of one long sequence, of what adapters add to
+    the weights, and at the peak of loading, when the weights stand in memory twice.
+
+    ``programs`` is how many kinds of networks there are, each with compiled steps of its own.
+    """
 
     weights: int
     cache: int
+    adapters: int = 0
+    programs: int = 1
 
     @property
     def peak(self) -> int:
-        return 2 * self.weights + self.cache + _PROGRAM_BYTES
+        return 2 * self.weights + self.adapters + self.cache + self.programs * _PROGRAM_BYTES
 
 
-def estimate(config: DecoderConfig, compute: Compute, context_tokens: int | None = None) -> MemoryEstimate:
+def estimate(
+    config: DecoderConfig,
+    compute: Compute,
+    context_tokens: int | None = None,
+    adapters: Iterable[tuple[Adapter, AdapterMode]] = (),
+) -> MemoryEstimate:
     """What a network of this shape takes, with caches for ``context_tokens`` (at most 4,096 when not given)."""
-    shapes = list(matrix_shapes(config))
-    elements = sum(rows * columns for rows, columns in shapes)
-    scales = 4 * sum(rows for rows, _ in shapes)
-    weights = elements + scales if compute == "int8" else 4 * elements
+    weights = sum(_matrix_bytes(matrix, compute) for matrix in matrices(config))
     slots = min(config.context_tokens, context_tokens or _USUAL_TOKENS)
     cache = 2 * 4 * config.layers * config.kv_heads * slots * config.head_width
-    return MemoryEstimate(weights, cache)
+    added, kinds = 0, {()}
+    for adapter, mode in adapters:
+        changed = _changed(config, adapter)
+        if mode == "merged":
+            added += sum(_matrix_bytes(matrix, compute) for matrix, _ in changed)
+        else:
+            added += sum(4 * rank * (matrix.rows + matrix.columns) for matrix, rank in changed)
+            kinds.add(tuple((matrix.name, rank) for matrix, rank in changed))
+    return MemoryEstimate(weights, cache, added, len(kinds))
 
 
-def estimate_for(settings: ModelSettings) -> MemoryEstimate:
-    """As `estimate`, for the checkpoint that ``settings`` name; only its header is read.
+def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] | None = None) -> MemoryEstimate:
+    """As `estimate`, for the checkpoint that ``settings`` name and its adapters as `open_model` has them.
+
+    Only headers are read, of adapters also the weights.
 
     Raises:
         ModelNotFound: nothing stands where the settings point.
         CheckpointError: what stands there is damaged.
         UnsupportedCheckpoint: it is of a kind that cannot be run, by name.
+        AdapterError: an adapter is missing, damaged, or made for another model.
     """
-    from .open import open_checkpoint
+    from .open import adapter_sources, open_checkpoint
     from .runner_loading import compute_for
 
-    return estimate(open_checkpoint(settings).config, compute_for(settings), settings.context_tokens)
+    checkpoint = open_checkpoint(settings)
+    read: list[tuple[Adapter, AdapterMode]] = [
+        (read_fitting(source.folder, checkpoint), source.mode)
+        for source in adapter_sources(checkpoint, adapters).values()
+    ]
+    return estimate(checkpoint.config, compute_for(settings), settings.context_tokens, read)
+
+
+def _changed(config: DecoderConfig, adapter: Adapter) -> list[tuple[Matrix, int]]:
+    """The network's matrices that the adapter changes, with the rank of the change of all their parts together."""
+    parts = ((matrix, len(matrix.parts.keys() & adapter.factors.keys())) for matrix in matrices(config))
+    return [(matrix, adapter.rank * adapted) for matrix, adapted in parts if adapted]
+
+
+def _matrix_bytes(matrix: Matrix, compute: Compute) -> int:
+    return matrix.rows * (matrix.columns + 4) if compute == "int8" else 4 * matrix.rows * matrix.columns
 
 
 def available_bytes() -> int:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.paths import cache_dir
 from ..config.schema import ModelSettings
+from .adapter_source import AdapterSource
+from .bundled_adapters import bundled_adapters
 from .checkpoint import Checkpoint
 from .gguf_checkpoint import GgufCheckpoint
 from .language_model import JaxLanguageModel
 from .locate import locate
+from .once import Once
 from .protocol import LanguageModel
 
 if TYPE_CHECKING:
-    from .runner import DecoderRunner
+    from .runner_loading import Networks
 
 
-def open_model(settings: ModelSettings | None = None, *, cache: Path | None = None) -> LanguageModel:
+def open_model(
+    settings: ModelSettings | None = None,
+    *,
+    adapters: Mapping[str, AdapterSource] | None = None,
+    cache: Path | None = None,
+) -> LanguageModel:
     """The model of ``settings`` (the bundled one by default), read but not yet loaded: see `LanguageModel.warm_up`.
+
+    ``adapters`` are those a generation can ask for, by name, beside the bundled ones that were made for this model;
+    each is read when it is first needed, and refused then if it does not fit.
 
     ``cache`` is where quantised weights and compiled steps are kept between runs; by default the user's cache
     folder. Nothing is fetched from anywhere.
@@ -27,17 +39,30 @@ def open_model(settings: ModelSettings | None = None, *, cache: Path | None = No
         ModelNotFound: nothing stands where the settings point.
         CheckpointError: what stands there is damaged.
         UnsupportedCheckpoint: it is of a kind that cannot be run, by name.
+        AdapterError: a bundled adapter is damaged.
     """
     settings = settings or ModelSettings()
     checkpoint = open_checkpoint(settings)
-    folder = cache_dir() if cache is None else cache
+    networks = Once(lambda: _networks(checkpoint, settings, cache_dir() if cache is None else cache))
+    sources = adapter_sources(checkpoint, adapters)
+    return JaxLanguageModel(
+        checkpoint,
+        lambda: networks().plain(),
+        adapters={name: lambda source=source: networks().adapted(source) for name, source in sources.items()},
+        context_tokens=settings.context_tokens,
+    )
 
-    def load() -> DecoderRunner:
-        from .runner_loading import load_runner
 
-        return load_runner(checkpoint, settings, folder)
+def adapter_sources(checkpoint: Checkpoint, adapters: Mapping[str, AdapterSource] | None) -> dict[str, AdapterSource]:
+    """The bundled adapters made for the model, and ``adapters``, which win where the names are the same."""
+    return {**bundled_adapters(checkpoint), **(adapters or {})}
 
-    return JaxLanguageModel(checkpoint, load, context_tokens=settings.context_tokens)
+
+def _networks(checkpoint: Checkpoint, settings: ModelSettings, cache: Path) -> Networks:
+    """What brings JAX with it, imported when the first network is loaded."""
+    from .runner_loading import Networks
+
+    return Networks(checkpoint, settings, cache)
 
 
 def open_checkpoint(settings: ModelSettings) -> Checkpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
@@ -91,8 +91,19 @@ class LanguageModel(Protocol):
     @property
     def context_tokens(self) -> int: ...
 
-    def warm_up(self, instead_of: LanguageModel | None = None) -> None:
-        """Load what a generation needs; what ``instead_of``, whose place it will take, has needed is made ready too."""
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names that a generation can be asked for by; none of them is loaded before it is needed."""
+        ...
+
+    def warm_up(self, instead_of: LanguageModel | None = None, *, adapters: Iterable[str] = ()) -> None:
+        """Load what a generation needs, alone and with each of ``adapters``; what ``instead_of``, whose place it will
+        take, has needed is made ready too.
+
+        Raises:
+            UnknownAdapter: it has no adapter of that name; names those it has.
+            AdapterError: an adapter is damaged, or made for another model.
+        """
         ...
 
     def limited_to(self, context_tokens: int | None) -> LanguageModel:
@@ -108,15 +119,26 @@ class LanguageModel(Protocol):
         ...
 
     def stream(
-        self, prompt: str | Sequence[Message], sampling: Sampling, cancel: threading.Event | None = None
+        self,
+        prompt: str | Sequence[Message],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
+        adapter: str | None = None,
     ) -> Iterator[Delta]:
         """Generate, piece by piece; closing the iterator or setting ``cancel`` stops the device work.
 
+        ``adapter`` is the one this generation runs with; None: the model as it is.
+
         Raises:
             PromptTooLong: the prompt leaves no room for one token; names both counts.
+            UnknownAdapter: there is no adapter of that name; names those that are there.
         """
         ...
 
     def generate(
-        self, prompt: str | Sequence[Message], sampling: Sampling, cancel: threading.Event | None = None
+        self,
+        prompt: str | Sequence[Message],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
+        adapter: str | None = None,
     ) -> Generation: ...

@@ -24,7 +24,7 @@ from .sampling import Choice, choice_of, choose
 LARGEST_CHUNK = 256
 SMALLEST_CHUNK = 32
 SMALLEST_CACHE = 512
-_STRUCTURES = 4
+_STRUCTURES = 8
 
 
 class Progress(NamedTuple):
@@ -93,7 +93,11 @@ class CompiledSteps:
 
 
 @functools.lru_cache(maxsize=_STRUCTURES)
-def _steps_for(graph: nnx.GraphDef, structure: Any) -> CompiledSteps:
+def _steps_for(
+    graph: nnx.GraphDef,
+    structure: Any,
+    shapes: tuple[tuple[int, ...], ...],  # noqa: ARG001 -- tells apart adapters of two ranks, whose graphs are equal
+) -> CompiledSteps:
     """Kept for the structures used last: a model that comes back, or another of its kind, is not compiled again."""
     return CompiledSteps(graph, structure)
 
@@ -107,8 +111,8 @@ class DecoderRunner:
         graph, weights = nnx.split(decoder)
         leaves, structure = jax.tree.flatten(weights)
         # Arrays that are bound to a device take the steps, and what these are given, with them.
-        self._weights = leaves if device is None else jax.device_put(leaves, device)
-        self._compiled = _steps_for(graph, structure)
+        self.weights = leaves if device is None else jax.device_put(leaves, device)
+        self._compiled = _steps_for(graph, structure, tuple(leaf.shape for leaf in leaves))
 
     @property
     def shapes(self) -> frozenset[StepShape]:
@@ -144,11 +148,11 @@ class DecoderRunner:
 
     def _run(self, progress: Progress, tokens_BT: Any, start: int, count: int, choice: Choice) -> Progress:
         self._compiled.shapes.add(StepShape(tokens_BT.shape[1], progress.caches[0].keys.shape[2]))
-        return self._compiled.step(self._weights, progress, tokens_BT, np.int32(start), np.int32(count), choice)
+        return self._compiled.step(self.weights, progress, tokens_BT, np.int32(start), np.int32(count), choice)
 
     def score(self, tokens: Sequence[int]) -> Float[np.ndarray, "T V"]:
         """float32 logits at every position, without a cache."""
-        return np.asarray(self._compiled.score(self._weights, np.asarray([tokens], np.int32))[0])
+        return np.asarray(self._compiled.score(self.weights, np.asarray([tokens], np.int32))[0])
 
     def compiled_steps(self) -> int:
         """Distinct shapes the step has been compiled for, by this network or by others of its structure."""

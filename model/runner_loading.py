@@ -1,29 +1,72 @@
-"""Loads a checkpoint onto the device, in the arithmetic the settings ask for."""
+"""Loads a checkpoint, plain and with adapters, onto the device, in the arithmetic the settings ask for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import jax
+
 from ..config.schema import ModelSettings
+from .adapted_checkpoint import AdaptedCheckpoint
+from .adapter_source import AdapterSource, read_fitting
 from .checkpoint import Checkpoint
+from .once import Once
 from .runner import DecoderRunner
 from .weight_cache import packed_weights
-from .weights import Compute, build
+from .weights import Compute, PackedWeights, build, joined_factors
 
 
-def load_runner(checkpoint: Checkpoint, settings: ModelSettings, cache: Path) -> DecoderRunner:
-    """Read the weights of ``checkpoint`` and prepare JAX.
+class Networks:
+    """The networks that can be made of one checkpoint. What they have in common lies on the device once.
 
-    Raises:
-        CheckpointError: a weight is missing or has the wrong shape.
-        DeviceNotFound: the device asked for is not there.
+    Light to construct. Thread-safe: one network may be loaded while others run.
     """
-    from .device import find_device, prepare_device
 
-    prepare_device(cache, settings.threads)
-    device = find_device(settings.device)
-    weights = packed_weights(checkpoint, compute_for(settings), cache)
-    return DecoderRunner(build(checkpoint.config, weights), device)
+    def __init__(self, checkpoint: Checkpoint, settings: ModelSettings, cache: Path) -> None:
+        """``cache`` is where quantised weights and compiled steps are kept between runs."""
+        self._checkpoint, self._settings, self._cache = checkpoint, settings, cache
+        self._base_weights = Once(self._load_base)
+
+    def plain(self) -> DecoderRunner:
+        """The network of the checkpoint itself.
+
+        Raises:
+            CheckpointError: a weight is missing or has the wrong shape.
+            DeviceNotFound: the device asked for is not there.
+        """
+        return DecoderRunner(build(self._checkpoint.config, self._base_weights()), self._device)
+
+    def adapted(self, source: AdapterSource) -> DecoderRunner:
+        """The network that the adapter makes of it.
+
+        Raises:
+            AdapterError: the adapter is missing or damaged.
+            AdapterMismatch: it was made for another model.
+            CheckpointError, DeviceNotFound: as `plain`.
+        """
+        adapter = read_fitting(source.folder, self._checkpoint)
+        config, weights = self._checkpoint.config, self._base_weights()
+        if source.mode == "low-rank":
+            return DecoderRunner(build(config, weights, joined_factors(config, adapter)), self._device)
+        merged = AdaptedCheckpoint(self._checkpoint, adapter)
+        changed = packed_weights(merged, compute_for(self._settings), self._cache, merged.changed)
+        return DecoderRunner(build(config, {**weights, **self._placed(changed)}), self._device)
+
+    def _load_base(self) -> PackedWeights:
+        from .device import prepare_device
+
+        prepare_device(self._cache, self._settings.threads)
+        compute = compute_for(self._settings)
+        return self._placed(packed_weights(self._checkpoint, compute, self._cache))
+
+    def _placed(self, weights: PackedWeights) -> PackedWeights:
+        return jax.device_put(dict(weights), self._device)
+
+    @property
+    def _device(self) -> jax.sharding.SingleDeviceSharding:
+        from .device import find_device
+
+        return find_device(self._settings.device)
 
 
 def compute_for(settings: ModelSettings) -> Compute:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from .architecture import DecoderConfig, rope_frequencies
-from .errors import CheckpointError, ModelNotFound, UnsupportedCheckpoint
+from .errors import CheckpointError, UnsupportedCheckpoint
 from .tokenizer import TextTokenizer
+from .weight_folder import WeightFolder
 
-_ONE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_FLOATS = {"F32", "F16", "BF16"}
 _FAMILIES = ("llama", "mistral")
 
 
@@ -30,12 +26,9 @@ class SafetensorsCheckpoint:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        if not (folder / "config.json").is_file():
-            raise ModelNotFound(f"{folder} is no model: it has no config.json")
-        self._files = self._weight_files()
+        self._folder = WeightFolder(folder)
         try:
-            self._config = _read_config(self._json("config.json"), "lm_head.weight" in self._files)
+            self._config = _read_config(self._folder.json("config.json"), "lm_head.weight" in self._folder.names)
         except KeyError as error:
             raise CheckpointError(f"{folder / 'config.json'}: {error.args[0]} is missing") from error
         except UnsupportedCheckpoint as error:
@@ -43,10 +36,7 @@ class SafetensorsCheckpoint:
 
     @property
     def name(self) -> str:
-        parent = self._folder.resolve().parent
-        if parent.name == "snapshots":
-            return parent.parent.name.removeprefix("models--").replace("--", "/")
-        return self._folder.resolve().name
+        return self._folder.name
 
     @property
     def config(self) -> DecoderConfig:
@@ -54,57 +44,15 @@ class SafetensorsCheckpoint:
 
     @property
     def fingerprint(self) -> str:
-        seen = hashlib.sha256()
-        for file in sorted({self._folder / "config.json", *self._files.values()}):
-            status = file.stat()
-            seen.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
-        return seen.hexdigest()[:16]
+        return self._folder.fingerprint
 
     def tensor(self, name: str) -> np.ndarray:
-        if name not in self._files:
-            raise CheckpointError(f"{self._folder}: tensor {name} is missing")
-        file = self._files[name]
-        try:
-            with safe_open(file, framework="numpy") as weights:
-                kind = weights.get_slice(name).get_dtype()
-                if kind not in _FLOATS:
-                    raise UnsupportedCheckpoint(
-                        f"{file}: tensor {name} has type {kind}, which is not supported (F32, F16, BF16 are)"
-                    )
-                return weights.get_tensor(name).astype(np.float32)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file}: damaged or cut short: {error}") from error
+        return self._folder.tensor(name)
 
     def tokenizer(self) -> TextTokenizer:
         from .folder_tokenizer import folder_tokenizer
 
-        return folder_tokenizer(self._folder)
-
-    def _weight_files(self) -> dict[str, Path]:
-        """The file each tensor stands in."""
-        if (self._folder / _INDEX).is_file():
-            shards = self._json(_INDEX).get("weight_map")
-            if not isinstance(shards, dict):
-                raise CheckpointError(f"{self._folder / _INDEX}: damaged: it has no weight_map")
-            files = {name: self._folder / Path(file).name for name, file in shards.items()}
-            for file in sorted(set(files.values())):
-                if not file.is_file():
-                    raise CheckpointError(f"{file} is missing: the model is incomplete")
-            return files
-        file = self._folder / _ONE
-        if not file.is_file():
-            raise ModelNotFound(f"{self._folder} has no weights: neither {_ONE} nor {_INDEX} is there")
-        try:
-            with safe_open(file, framework="numpy") as weights:
-                return dict.fromkeys(weights.keys(), file)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file}: damaged or cut short: {error}") from error
-
-    def _json(self, name: str) -> dict[str, Any]:
-        try:
-            return json.loads((self._folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self._folder / name}: not readable as JSON: {error}") from error
+        return folder_tokenizer(self._folder.path)
 
 
 def _read_config(given: Mapping[str, Any], has_head: bool) -> DecoderConfig:

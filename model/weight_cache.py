@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,32 +19,57 @@ from .weights import Compute, PackedWeights, pack
 _FORM = 1
 """Raised whenever the packed form of the weights changes."""
 
+_TYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I8": np.int8}
+_ALIGNMENT = 64
 _log = logging.getLogger(__name__)
 
 
-def packed_weights(checkpoint: Checkpoint, compute: Compute, cache: Path) -> PackedWeights:
+def packed_weights(
+    checkpoint: Checkpoint, compute: Compute, cache: Path, only: Collection[str] | None = None
+) -> PackedWeights:
     """Packed weights, from ``cache`` where they are kept. float32 weights are not: they are quick to read anew.
+
+    ``only`` names the matrices that are wanted, which hang on the checkpoint alone: the same at every call.
 
     Raises:
         CheckpointError: a weight is missing or has the wrong shape.
     """
     if compute == "float32":
-        return pack(checkpoint, compute)
+        return pack(checkpoint, compute, only)
     file = cache / "weights" / f"{Path(checkpoint.name).name}-{compute}-{checkpoint.fingerprint}-{_FORM}.safetensors"
     if file.is_file():
         try:
             return _read(file)
         except (SafetensorError, OSError) as error:
             _log.warning("%s is damaged and will be made again: %s", file, error)
-    packed = pack(checkpoint, compute)
+    packed = pack(checkpoint, compute, only)
     _keep(packed, file)
     return packed
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    """One tensor after the other: reading all at once would keep every other Python thread waiting until the end."""
-    with safe_open(file, framework="numpy") as tensors:
-        return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 -- it is no mapping
+    """Each tensor straight into memory that JAX's CPU device takes over as it is; other threads run meanwhile.
+
+    safetensors' own reading would keep every other thread of Python waiting, and JAX would copy what it gives.
+    """
+    with safe_open(file, framework="numpy") as header:
+        slices = {name: header.get_slice(name) for name in header.offset_keys()}
+        tensors = {name: _aligned(tuple(one.get_shape()), _TYPES[one.get_dtype()]) for name, one in slices.items()}
+    with file.open("rb") as stored:
+        # The tensors fill the file's end, without gaps (https://github.com/huggingface/safetensors#format).
+        stored.seek(-sum(tensor.nbytes for tensor in tensors.values()), os.SEEK_END)
+        for tensor in tensors.values():
+            if stored.readinto(tensor.data) < tensor.nbytes:
+                raise OSError(f"{file} was cut short while it was read")
+    return tensors
+
+
+def _aligned(shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
+    """Uninitialised, at an address that JAX's CPU device can use."""
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].view(kind).reshape(shape)
 
 
 def _keep(packed: dict[str, np.ndarray], file: Path) -> None:

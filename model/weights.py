@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal
 
 import numpy as np
 
+from .adapter_files import Adapter, LoraFactors
 from .architecture import DecoderConfig
 from .checkpoint import Checkpoint
-from .decoder import Attention, Decoder, DecoderLayer, FeedForward, RootMeanSquare
+from .decoder import Attention, Decoder, DecoderLayer, FeedForward, Product, RootMeanSquare
 from .errors import CheckpointError
-from .linear import Int8Linear, Linear, quantise_rows
+from .linear import AdaptedLinear, Int8Linear, Linear, join_factors, quantise_rows
+from .matrices import matrices
 
 Compute = Literal["float32", "int8"]
-PackedWeights = Mapping[str, np.ndarray]
-"""Weights as the network takes them; a matrix ``x`` is ``x.weight`` and, in 8 bits, also ``x.scale``."""
+PackedWeights = Mapping[str, Any]
+"""Weights as the network takes them, NumPy's or JAX's; a matrix ``x`` is ``x.weight``, in 8 bits with ``x.scale``."""
 
 
-def pack(checkpoint: Checkpoint, compute: Compute) -> dict[str, np.ndarray]:
-    """Read every weight once and bring it into the network's form.
+def pack(checkpoint: Checkpoint, compute: Compute, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Read every weight once and bring it into the network's form; with ``only``, no more than the matrices it names.
 
     Raises:
         CheckpointError: a weight is missing or has the wrong shape.
     """
     packed: dict[str, np.ndarray] = {}
-    for name, (sources, shape) in _matrices(checkpoint.config):
-        joined = np.concatenate([_checked(checkpoint, source, (None, shape[1])) for source in sources])
-        if joined.shape != shape:
-            raise CheckpointError(f"{checkpoint.name}: {' + '.join(sources)} is {joined.shape}, not {shape}")
+    for matrix in matrices(checkpoint.config):
+        if only is not None and matrix.name not in only:
+            continue
+        joined = np.concatenate(
+            [_checked(checkpoint, f"{part}.weight", (rows, matrix.columns)) for part, rows in matrix.parts.items()]
+        )
         if compute == "int8":
-            packed[f"{name}.weight"], packed[f"{name}.scale"] = quantise_rows(joined)
+            packed[f"{matrix.name}.weight"], packed[f"{matrix.name}.scale"] = quantise_rows(joined)
         else:
-            packed[f"{name}.weight"] = joined
-    for name, source in _norms(checkpoint.config):
-        packed[name] = _checked(checkpoint, source, (checkpoint.config.width,))
+            packed[f"{matrix.name}.weight"] = joined
+    if only is None:
+        for name, source in _norms(checkpoint.config):
+            packed[name] = _checked(checkpoint, source, (checkpoint.config.width,))
     return packed
 
 
-def build(config: DecoderConfig, packed: PackedWeights) -> Decoder:
-    """The network around packed weights; the products most sensitive to rounding are made fine ones."""
+def build(config: DecoderConfig, packed: PackedWeights, factors: Mapping[str, LoraFactors] | None = None) -> Decoder:
+    """The network around packed weights; the products most sensitive to rounding are made fine ones.
 
-    def linear(name: str, *, fine: bool = False) -> Linear | Int8Linear:
+    ``factors`` are low-rank changes of the matrices they name, scale included; see `joined_factors`.
+    """
+
+    def plain(name: str, *, fine: bool = False) -> Linear | Int8Linear:
         weight = packed[f"{name}.weight"]
         return Int8Linear(weight, packed[f"{name}.scale"], fine=fine) if weight.dtype == np.int8 else Linear(weight)
+
+    def linear(name: str, *, fine: bool = False) -> Product:
+        base = plain(name, fine=fine)
+        return AdaptedLinear(base, factors[name]) if factors and name in factors else base
 
     def norm(name: str) -> RootMeanSquare:
         return RootMeanSquare(packed[name], config.norm_epsilon)
@@ -55,30 +67,17 @@ def build(config: DecoderConfig, packed: PackedWeights) -> Decoder:
 
     layers = [layer(f"layers.{index}") for index in range(config.layers)]
     head = None if config.tied_head else linear("head", fine=True)
-    return Decoder(config, linear("embedding", fine=True), layers, norm("norm"), head)
+    return Decoder(config, plain("embedding", fine=True), layers, norm("norm"), head)
 
 
-def matrix_shapes(config: DecoderConfig) -> Iterator[tuple[int, int]]:
-    """Rows and columns of each matrix of the network."""
-    for _, (_, shape) in _matrices(config):
-        yield shape
-
-
-def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[list[str], tuple[int, int]]]]:
-    """Each matrix of the network with the checkpoint's tensors it is stacked from, and its shape."""
-    D, F, vocabulary = config.width, config.hidden_width, config.vocabulary
-    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
-    yield "embedding", (["model.embed_tokens.weight"], (vocabulary, D))
-    if not config.tied_head:
-        yield "head", (["lm_head.weight"], (vocabulary, D))
-    for index in range(config.layers):
-        at, source = f"layers.{index}", f"model.layers.{index}"
-        three = [f"{source}.self_attn.{part}_proj.weight" for part in "qkv"]
-        yield f"{at}.attention.inputs", (three, (queries + 2 * keys, D))
-        yield f"{at}.attention.output", ([f"{source}.self_attn.o_proj.weight"], (D, queries))
-        two = [f"{source}.mlp.{part}_proj.weight" for part in ("gate", "up")]
-        yield f"{at}.feed.inputs", (two, (2 * F, D))
-        yield f"{at}.feed.output", ([f"{source}.mlp.down_proj.weight"], (D, F))
+def joined_factors(config: DecoderConfig, adapter: Adapter) -> dict[str, LoraFactors]:
+    """An adapter's factors for each matrix of the network that it changes, with its scale worked in."""
+    joined: dict[str, LoraFactors] = {}
+    for matrix in matrices(config):
+        parts = [adapter.factors.get(part) for part in matrix.parts]
+        if (factors := join_factors(parts, list(matrix.parts.values()), adapter.scale)) is not None:
+            joined[matrix.name] = factors
+    return joined
 
 
 def _norms(config: DecoderConfig) -> Iterator[tuple[str, str]]:
@@ -88,11 +87,8 @@ def _norms(config: DecoderConfig) -> Iterator[tuple[str, str]]:
         yield f"layers.{index}.feed_norm", f"model.layers.{index}.post_attention_layernorm.weight"
 
 
-def _checked(checkpoint: Checkpoint, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+def _checked(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> np.ndarray:
     values = checkpoint.tensor(name)
-    fits = len(values.shape) == len(shape) and all(
-        wanted in (None, size) for wanted, size in zip(shape, values.shape, strict=True)
-    )
-    if not fits:
+    if values.shape != shape:
         raise CheckpointError(f"{checkpoint.name}: {name} is {values.shape}; the configuration asks for {shape}")
     return values

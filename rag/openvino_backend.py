@@ -1,4 +1,4 @@
-"""Runs an embedding model through OpenVINO, in float32 or int8, from a converted copy in the cache folder."""
+"""Runs a model through OpenVINO, in float32 or int8, from a converted copy in the cache folder."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OpenVinoEngine:
             _ = openvino.Tensor(np.zeros(1, dtype=np.float32)).data
         except (RuntimeError, OSError, ValueError, ImportError) as error:
             reason = str(error).strip().split("\n", 1)[0]
-            raise BackendUnavailable(f"openvino cannot run embedding model {model.name!r}: {reason}") from error
+            raise BackendUnavailable(f"openvino cannot run model {model.name!r}: {reason}") from error
         self.parallel = streams
         self._pooling = model.pooling
         self._requests: queue.SimpleQueue[InferRequest] = queue.SimpleQueue()

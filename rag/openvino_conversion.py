@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .cache_folders import made_whole
 from .calibration import TEXTS
 from .models import EmbeddingModel
 from .quantisation import quantise
@@ -41,26 +39,12 @@ def convert(model: EmbeddingModel, folder: Path) -> None:
     """
     import openvino
 
-    _LOG.info("converting embedding model %s for OpenVINO, once", model.name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
+    _LOG.info("converting model %s for OpenVINO, once", model.name)
+    with made_whole(folder) as fresh:
         float_model = _traced(model)
         openvino.save_model(float_model, fresh / "float32.xml", compress_to_fp16=False)
         int8_model = quantise(float_model, list(_calibration_batches(model)))
         openvino.save_model(int8_model, fresh / "int8.xml", compress_to_fp16=False)
-        _publish(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _publish(fresh: Path, folder: Path) -> None:
-    """Give the finished folder its name; another process may have been first, and then its copy stays."""
-    try:
-        os.rename(fresh, folder)  # noqa: PTH104 -- Path.rename reads the same; os names the system call meant
-    except OSError:
-        if not (folder / "int8.xml").is_file():
-            raise
 
 
 def _traced(model: EmbeddingModel) -> openvino.Model:

@@ -1,4 +1,4 @@
-"""Scores passages against a query jointly: by a cross-encoder, or by late interaction over the embedding model."""
+"""Scores passages against a query jointly: chooses the reranker, a cross-encoder or late interaction."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,31 +16,43 @@ from jaxtyping import Float, Int
 from ..config.schema import RagSettings
 from .analysis import detect_language
 from .errors import BackendUnavailable, ModelNotFound
-from .models import find_model_folder
+from .models import find_embedding_model, find_model_folder
 from .protocols import Embedder, Reranker
+from .ranking_adapter import adapter_base, is_adapter
 from .silence import silent_transformers
 from .stop_words import STOP_WORDS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sentence_transformers import CrossEncoder
 
+_BUNDLED = Path(__file__).parent / "adapters" / "reranker"
 _CACHE_BYTES = 256 * 2**20
 _STOP_WEIGHT = 0.1
 
 
-def open_reranker(settings: RagSettings, embedder: Embedder) -> Reranker | None:
-    """The reranker that ``settings`` name; None for "none". "auto" is late interaction, which needs no more weights.
+def open_reranker(settings: RagSettings, embedder: Embedder, bundled: Path = _BUNDLED) -> Reranker | None:
+    """The reranker that ``settings`` name; None for "none".
+
+    "auto" is the adapter in ``bundled`` where it is there and was made for the embedding model; otherwise late
+    interaction, which needs no more weights. A name is that of a cross-encoder's folder, or of an adapter's.
 
     Raises:
-        ModelNotFound: the cross-encoder's folder is missing or incomplete.
+        ModelNotFound: the folder is missing or incomplete, or the base of its adapter is not here.
     """
     if settings.reranker == "none":
         return None
+    if settings.reranker == "auto" and is_adapter(bundled):
+        from .adapter_reranker import open_adapter_reranker, same_base
+
+        if same_base(adapter_base(bundled), find_embedding_model(settings.embedding_model).name):
+            return open_adapter_reranker(bundled, settings)
     if settings.reranker in ("auto", "late-interaction"):
         return LateInteractionReranker(embedder)
     folder = find_model_folder(settings.reranker)
+    if is_adapter(folder):
+        from .adapter_reranker import open_adapter_reranker
+
+        return open_adapter_reranker(folder, settings, settings.reranker)
     if not (folder / "config.json").is_file():
         raise ModelNotFound(f"reranker {settings.reranker!r} is incomplete: {folder} has no config.json")
     return CrossEncoderReranker(folder, settings.reranker)

@@ -1,4 +1,4 @@
-"""Runs an embedding model through sentence-transformers in float32: the reference, and the fallback for all others."""
+"""Runs a model through sentence-transformers in float32: the reference, and the fallback for all others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TorchEngine:
             self._model = SentenceTransformer(str(model.folder), device="cpu", local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise BackendUnavailable(
-                f"embedding model {model.name!r} cannot be loaded from {model.folder}: {_first_line(error)}"
+                f"model {model.name!r} cannot be loaded from {model.folder}: {_first_line(error)}"
             ) from error
         self.parallel = 1
         self._model.eval()

@@ -3,7 +3,7 @@
 import pytest
 
 from capibara.assistant.conversations import Turn
-from capibara.assistant.prompts import as_data, compose_prompt
+from capibara.assistant.prompts import compose_prompt
 from capibara.config.schema import GenerationSettings, ModelSettings, Settings
 from capibara.model import open_model
 from capibara.rag.values import Chunk, Document, Passage, StageScores
@@ -59,4 +59,3 @@ def test_a_document_cannot_end_the_message_it_is_quoted_in(model):
     assert len(end) == 1
     count = [model.encode(model.render(prompt.messages)).count(end[0]) for prompt in (plain, attacked)]
     assert count[0] == count[1]
-    assert as_data("a <b> |c|") == "a <b> |c|"

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from capibara.assistant.citations import MarkerFilter, best_sentence
 from capibara.assistant.evidence import Evidence, select
-from capibara.assistant.phrase import checked_phrase
 from capibara.assistant.support import numbers, support
 from capibara.rag.values import Chunk, Document, Passage, StageScores
 
@@ -90,26 +89,6 @@ def test_a_citation_names_the_exact_place_of_the_sentence_that_backs_the_claim()
 
 def evidence(text: str, score: float = 1.0, number: int = 0) -> Evidence:
     return Evidence(passage(text, number), 100, 100 + len(text), text, score, score)
-
-
-@pytest.mark.parametrize(
-    ("phrase", "kept"),
-    [
-        ("In 1953.", True),
-        ("She repaired it  in\n1953.", False),
-        ("Repaired the lamp in 1953.", False),
-        ("The lighthouse lamp in 1953", True),
-        ("In 1954.", False),
-        ("Ruth Vane.", False),
-        (TEXTS[1].split(". ")[0], False),
-        ("", False),
-        ("1953 " * 30, False),
-    ],
-)
-def test_a_phrase_is_kept_only_when_it_is_a_part_of_the_sentence_with_a_new_number(phrase, kept):
-    sentence = evidence(TEXTS[1].split(". ")[0] + ".")
-    found = checked_phrase(phrase, "When did Ruth Vane repair the lighthouse lamp?", sentence, "en", 20)
-    assert found == (" ".join(phrase.split()) if kept else None)
 
 
 def test_selection_keeps_the_word_limit_and_says_nothing_twice():

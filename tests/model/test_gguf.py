@@ -142,6 +142,15 @@ def test_a_missing_weight_is_named(tmp_path, tiny):
         checkpoint.tensor("model.layers.1.mlp.up_proj.weight")
 
 
+def test_the_header_of_a_file_is_read_once_and_that_of_another_in_its_place_anew(tmp_path, tiny):
+    config, other = tiny.config(), tiny.config(context=99)
+    path = write_model(tmp_path / "model.gguf", config, tiny.tensors(config))
+    first = GgufFile(path)
+    assert GgufFile(path).metadata is first.metadata
+    write_model(tmp_path / "other.gguf", other, tiny.tensors(other)).replace(path)
+    assert GgufCheckpoint(path).config.context_tokens == 99
+
+
 def test_a_file_cut_short_anywhere_is_refused_in_one_line(tmp_path, tiny):
     config = tiny.config()
     whole = write_model(tmp_path / "whole.gguf", config, tiny.tensors(config)).read_bytes()
@@ -161,7 +170,7 @@ def test_flipped_header_bytes_never_escape_as_another_error(tmp_path, tiny):
     for place in rng.integers(0, 2000, 150):
         damaged = bytearray(whole)
         damaged[place] ^= int(rng.integers(1, 256))
-        path = tmp_path / "damaged.gguf"
+        path = tmp_path / f"damaged-{place}.gguf"
         path.write_bytes(damaged)
         try:
             GgufCheckpoint(path)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from capibara.model import Delta, EmptyPrompt, LanguageModel, PromptTooLong, Sampling
+from capibara.model import Delta, EmptyPrompt, LanguageModel, PromptTooLong, Sampling, UnknownAdapter
 
 TEXTS = ["", "a", "Hello, world.", "  two  spaces ", "Ñandú, 日本語, 🙂 and é", "line\nbreak\ttab 1234"]
 
@@ -123,6 +123,13 @@ class LanguageModelConformance:
             model.stream(long, Sampling())
         assert str(model.context_tokens) in str(caught.value)
         assert str(len(model.encode(long))) in str(caught.value)
+
+    def test_an_adapter_that_is_not_there_is_refused_by_name(self, model: LanguageModel):
+        assert "nobody" not in model.adapters
+        with pytest.raises(UnknownAdapter, match="'nobody'"):
+            model.stream(self.prompt, Sampling(), adapter="nobody")
+        with pytest.raises(UnknownAdapter, match="'nobody'"):
+            model.warm_up(adapters=["nobody"])
 
     def test_messages_are_answered_like_their_rendering(self, model: LanguageModel):
         messages = [{"role": "user", "content": "Name a colour."}]

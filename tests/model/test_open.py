@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import jax
 import numpy as np
 import pytest
 
@@ -100,6 +101,15 @@ def test_quantised_weights_are_kept_and_damaged_ones_made_again(tiny, tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     again = packed_weights(checkpoint, "int8", tmp_path)
     assert all(np.array_equal(again[name], made[name]) for name in made)
+
+
+def test_kept_weights_are_taken_over_by_the_device_without_a_copy(tiny, tmp_path):
+    config = tiny.config()
+    checkpoint = tiny.checkpoint(config, tiny.tensors(config))
+    packed_weights(checkpoint, "int8", tmp_path)
+    kept = packed_weights(checkpoint, "int8", tmp_path)
+    for weight in kept.values():
+        assert jax.device_put(weight, jax.devices("cpu")[0]).unsafe_buffer_pointer() == weight.ctypes.data
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_loading(tiny, tmp_path, caplog):

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from capibara.config.schema import RagSettings
-from capibara.rag.embedding import Backend, TransformerEmbedder, open_embedder
+from capibara.rag.embedding import TransformerEmbedder, open_embedder
+from capibara.rag.engines import Backend
 from capibara.rag.errors import BackendUnavailable, ModelNotFound
 from capibara.rag.models import find_embedding_model, fingerprint
 from capibara.rag.protocols import Embedder

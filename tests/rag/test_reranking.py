@@ -1,4 +1,4 @@
-"""Both rerankers keep the Reranker's promises; late interaction is MaxSim, with a bounded cache."""
+"""Late interaction and cross-encoders keep the promises of a Reranker; MaxSim has a bounded cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from capibara.rag.errors import BackendUnavailable, ModelNotFound
 from capibara.rag.protocols import Reranker
 from capibara.rag.reranking import CrossEncoderReranker, LateInteractionReranker, open_reranker
 
-PASSAGES = ["the river boat", "night train to the north pier", "", "blue whale invoice pressure " * 30]
+from .reranker_conformance import PASSAGES, RerankerConformance
 
 
 @pytest.fixture(scope="module")
@@ -39,32 +39,6 @@ def _save_classifier(tiny_model: Path, folder: Path, labels: int) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_model / name, folder / name)
     return folder
-
-
-class RerankerConformance:
-    """What every `Reranker` promises; a subclass gives the fixture ``reranker``."""
-
-    @pytest.mark.parametrize("count", [0, 1, 4])
-    def test_one_finite_float32_score_per_passage(self, reranker: Reranker, count: int) -> None:
-        scores = reranker.score("river boat", PASSAGES[:count])
-        assert scores.shape == (count,)
-        assert scores.dtype == np.float32
-        assert np.isfinite(scores).all()
-
-    def test_scores_follow_their_passages(self, reranker: Reranker) -> None:
-        scores = reranker.score("river boat", PASSAGES)
-        np.testing.assert_allclose(reranker.score("river boat", PASSAGES[::-1])[::-1], scores, atol=1e-3)
-
-    def test_the_query_matters(self, reranker: Reranker) -> None:
-        assert not np.allclose(reranker.score("river boat", PASSAGES), reranker.score("train", PASSAGES), atol=1e-4)
-
-    @pytest.mark.parametrize("query", ["", "?", "boat " * 200])
-    def test_odd_queries_are_scored(self, reranker: Reranker, query: str) -> None:
-        assert np.isfinite(reranker.score(query, PASSAGES)).all()
-
-    def test_it_has_a_name_and_warms_up(self, reranker: Reranker) -> None:
-        reranker.warm_up()
-        assert reranker.name
 
 
 class TestLateInteraction(RerankerConformance):
@@ -119,9 +93,9 @@ def test_repeated_passages_are_encoded_once_within_the_cache_limit(
     assert sum(asked) - 1 == encoded_again
 
 
-def test_settings_choose_the_reranker(embedder: TransformerEmbedder, cross_encoder: Path) -> None:
+def test_settings_choose_the_reranker(embedder: TransformerEmbedder, cross_encoder: Path, tmp_path: Path) -> None:
     def opened(name: str) -> Reranker | None:
-        return open_reranker(RagSettings(reranker=name), embedder)
+        return open_reranker(RagSettings(reranker=name), embedder, bundled=tmp_path)
 
     assert opened("none") is None
     assert isinstance(opened("auto"), LateInteractionReranker)

@@ -1,0 +1,185 @@
+"""``capibara train reader|reranker|retrieve``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .failures import INTERRUPTED
+from .interrupt import Interruption
+from .invocation import Invocation, command
+from .output import note, write_line
+from .progress import CountProgress
+
+if TYPE_CHECKING:
+    from ...config import Settings
+    from ...model.training.progress import Progress, TrainingResult
+    from ..training.artefacts import Origin
+
+app = typer.Typer(
+    help="Train small adapters for the models on your own questions.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_STOPPING = "capibara: stopping after the update in work; press Ctrl-C again to end at once"
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="Holds passages.jsonl.gz and questions.jsonl.gz.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Gets the adapter, its card and its loss curve.")]
+Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the questions.")]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Questions to draw; none: all.")]
+HeldOut = Annotated[int | None, typer.Option(min=1, metavar="N", help="Questions kept apart for evaluation.")]
+Rate = Annotated[float | None, typer.Option("--learning-rate", metavar="X", help="At its peak.")]
+Rank = Annotated[int | None, typer.Option(min=1, metavar="N", help="Rank of the low-rank changes.")]
+Seed = Annotated[int | None, typer.Option(min=0, metavar="S", help="One seed gives one run.")]
+DataName = Annotated[str | None, typer.Option("--data-name", metavar="TEXT", help="The data's name, for the card.")]
+Licence = Annotated[str, typer.Option("--data-licence", metavar="TEXT", help="The data's licence, for the card.")]
+
+
+@app.command()
+@command
+def reader(
+    invocation: Invocation,
+    data: Data,
+    out: Out,
+    epochs: Epochs = None,
+    limit: Limit = None,
+    held_out: HeldOut = None,
+    learning_rate: Rate = None,
+    rank: Rank = None,
+    seed: Seed = None,
+    unfit: Annotated[
+        Literal["skip", "refuse"], typer.Option(help="What to do with answers that are not in their passage.")
+    ] = "skip",
+    data_name: DataName = None,
+    data_licence: Licence = "not stated",
+) -> None:
+    """Train the language model to answer in a few words from retrieved passages, or to say that they do not tell."""
+    from ..training.reader import ReaderPlan, train_reader
+
+    plan = _plan(ReaderPlan, epochs, limit, held_out, learning_rate, rank, seed, unfit=unfit)
+
+    def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
+        return train_reader(data, out, settings, plan, origin, **how)
+
+    _train(invocation, data, out, data_name, data_licence, run)
+
+
+@app.command()
+@command
+def reranker(
+    invocation: Invocation,
+    data: Data,
+    out: Out,
+    epochs: Epochs = None,
+    limit: Limit = None,
+    held_out: HeldOut = None,
+    learning_rate: Rate = None,
+    rank: Rank = None,
+    seed: Seed = None,
+    data_name: DataName = None,
+    data_licence: Licence = "not stated",
+) -> None:
+    """Train the embedding model to put retrieved passages in order, against those that were nearly right."""
+    from ..training.reranker import RerankerPlan, train_reranker
+
+    plan = _plan(RerankerPlan, epochs, limit, held_out, learning_rate, rank, seed)
+
+    def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
+        return train_reranker(data, out, settings, plan, origin, **how)
+
+    _train(invocation, data, out, data_name, data_licence, run)
+
+
+@app.command()
+@command
+def retrieve(
+    invocation: Invocation,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Gets what was found for each question.")],
+) -> None:
+    """Search for every question's passages beforehand, for training on a machine without an index.
+
+    Put the file into the data folder as retrieved.jsonl.
+    """
+    from ..dataset import read_passages, read_questions
+    from ..training.retrieved import retrieved, write_retrieved
+
+    loaded, _ = invocation.settings()
+    with CountProgress("questions") as bar:
+        found = retrieved(data, read_passages(data), read_questions(data), loaded.settings, bar.update)
+    write_retrieved(out, found)
+    if invocation.as_json:
+        invocation.emit({"questions": len(found), "file": str(out)})
+    else:
+        write_line(f"{len(found)} questions: {out}")
+
+
+def _plan(
+    kind: type[Any],
+    epochs: int | None,
+    limit: int | None,
+    held_out: int | None,
+    learning_rate: float | None,
+    rank: int | None,
+    seed: int | None,
+    **others: Any,
+) -> Any:
+    """The plan's own values, where no option says otherwise; the changes of another rank keep their strength."""
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "limit": limit,
+        "held_out": held_out,
+        "learning_rate": learning_rate,
+        "rank": rank,
+        "seed": seed,
+    }
+    if rank is not None:
+        given["alpha"] = 2.0 * rank
+    return kind(**{name: value for name, value in given.items() if value is not None}, **others)
+
+
+def _train(
+    invocation: Invocation, data: Path, out: Path, name: str | None, licence: str, run: Callable[..., TrainingResult]
+) -> None:
+    from ..training.artefacts import Origin
+
+    loaded, _ = invocation.settings()
+    origin = Origin(name or data.name, licence, " ".join(("capibara", *sys.argv[1:])))
+    with Interruption(_STOPPING) as interruption, CountProgress("steps") as bar:
+
+        def report(progress: Progress) -> None:
+            bar.update(
+                f"epoch {progress.epoch + 1} of {progress.epochs}, loss {progress.loss:.3f}",
+                progress.step,
+                progress.steps,
+            )
+            if progress.evaluation is not None:
+                note(f"capibara: update {progress.step} of {progress.steps}: {_figures(progress.evaluation.figures)}")
+
+        result = interruption.run(
+            lambda: run(loaded.settings, origin, report=report, progress=bar.update, cancel=interruption.cancel)
+        )
+    if invocation.as_json:
+        invocation.emit(
+            {
+                "out": str(out),
+                "reason": result.reason,
+                "updates": result.step,
+                "best_update": result.best_step,
+                "evaluations": [asdict(evaluation) for evaluation in result.evaluations],
+            }
+        )
+    else:
+        best = [one for one in result.evaluations if one.step == result.best_step]
+        write_line(f"{out}: {_figures(best[0].figures) if best else 'not evaluated'} after update {result.best_step}")
+    if result.reason == "cancelled":
+        note("capibara: stopped; the same command goes on from here")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _figures(figures: Any) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())

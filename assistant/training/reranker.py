@@ -1,0 +1,138 @@
+"""Trains a reranker: a cross-encoder over the embedding model, from questions, passages and our own near misses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ...config.schema import Settings
+from ...model.encoder_checkpoint import load_encoder
+from ...model.training.loop import train
+from ...model.training.lora import LoraOptions, parameter_count
+from ...model.training.options import TrainingOptions
+from ...model.training.pair_tokens import PairFormat, PairTokens
+from ...model.training.progress import Report, TrainingResult
+from ...model.training.ranking_batches import RankingBatches, RankingBatchOptions, RankingData
+from ...model.training.ranking_objective import (
+    ENCODER_TARGETS,
+    RankingFigures,
+    RankingObjective,
+    init_ranking,
+    write_reranker,
+)
+from ...rag.models import find_embedding_model
+from ..dataset import Progress, Question
+from .artefacts import Card, Origin, write_artefacts
+from .source import TrainingData, training_data
+
+
+@dataclass(frozen=True, slots=True)
+class RerankerPlan:
+    """How a reranker is trained; the defaults made the bundled one.
+
+    ``groups`` questions with ``candidates`` passages each make an update; ``cipher`` is their share that is turned into
+    an invented language (`RankingBatchOptions`).
+    """
+
+    rank: int = 112
+    alpha: float = 224.0
+    epochs: int = 3
+    groups: int = 64
+    candidates: int = 8
+    learning_rate: float = 5e-4
+    dropout: float = 0.1
+    cipher: float = 0.15
+    held_out: int = 1000
+    limit: int | None = None
+    seed: int = 0
+
+
+def train_reranker(
+    folder: Path,
+    out: Path,
+    settings: Settings,
+    plan: RerankerPlan,
+    origin: Origin,
+    *,
+    report: Report | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> TrainingResult:
+    """Train on the data set in ``folder``; ``out`` gets the adapter, its card and, in ``run/``, what resumes the run.
+
+    Raises:
+        AssistantError: the data set is missing or malformed.
+        TrainingError: the run cannot begin or go on; the last good weights are kept.
+    """
+    base = find_embedding_model(settings.rag.embedding_model)
+    data = training_data(
+        folder, settings, progress or (lambda *_: None), held_out=plan.held_out, limit=plan.limit, seed=plan.seed
+    )
+    checkpoint = load_encoder(base.transformer)
+    lora = LoraOptions(plan.rank, plan.alpha, ENCODER_TARGETS)
+    objective = RankingObjective(checkpoint.config, lora, dropout=plan.dropout)
+    tokens, pairs = PairTokens(base.transformer), PairFormat()
+    batching = RankingBatchOptions(plan.groups, plan.candidates, cipher=plan.cipher, seed=plan.seed)
+    passages = tokens.ids([passage.text for passage in data.passages])
+    batches = RankingBatches(_ranking(data, data.training, tokens, passages), tokens, pairs, batching)
+    # All that the reranker will have to put in order, and the same at every evaluation.
+    fixed = replace(batching, groups=16, candidates=20, cipher=0.0)
+    held_out = RankingBatches(_ranking(data, data.held_out, tokens, passages), tokens, pairs, fixed)
+    options = TrainingOptions(
+        epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        schedule="linear",
+        warmup_fraction=0.05,
+        weight_decay=0.01,
+        seed=plan.seed,
+        keep_best=("recall@1", "max"),
+    )
+    trainable = init_ranking(checkpoint, lora, jax.random.key(plan.seed))
+    result = train(
+        objective,
+        trainable,
+        checkpoint.weights,
+        batches,
+        options,
+        out / "run",
+        evaluate=RankingFigures(objective, checkpoint.weights, held_out.epoch(0)),
+        report=report,
+        cancel=cancel,
+        fingerprint={"data": data.digest, "plan": repr(plan), "base": base.name},
+    )
+    write_reranker(out, result.best, lora, base.name, pairs)
+    facts = {
+        "questions": len(data.training),
+        "held out": len(data.held_out),
+        "parameters": parameter_count(result.best.lora),
+        "rank": plan.rank,
+        "alpha": plan.alpha,
+        "epochs": plan.epochs,
+        "questions per update": plan.groups,
+        "passages per question": plan.candidates,
+        "learning rate": plan.learning_rate,
+        "ended": result.reason,
+    }
+    purpose = (
+        "Puts retrieved passages in order: a cross-encoder, low-rank changes to every linear map of the base and a "
+        "linear score of the first token's state."
+    )
+    write_artefacts(out, Card("Reranker", purpose, base.name, origin, facts, result))
+    return result
+
+
+def _ranking(
+    data: TrainingData, questions: Sequence[Question], tokens: PairTokens, passages: Sequence[np.ndarray]
+) -> RankingData:
+    place = {passage.id: number for number, passage in enumerate(data.passages)}
+    return RankingData(
+        tokens.ids([question.question for question in questions]),
+        passages,
+        np.array([place[question.passage_id] for question in questions]),
+        [[place[one] for one in data.retrieved[question.id]] for question in questions],
+    )

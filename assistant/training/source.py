@@ -1,0 +1,75 @@
+"""What a training run is given: questions to train on, questions held out, and what was retrieved for both."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...config.schema import Settings
+from ..dataset import PASSAGES, QUESTIONS, GivenPassage, Progress, Question, read_passages, read_questions
+from ..errors import AssistantError
+from .retrieved import Retrieved, retrieved
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """``held_out`` shares no passage with ``training``. ``digest`` names the files and the split."""
+
+    passages: Sequence[GivenPassage]
+    training: Sequence[Question]
+    held_out: Sequence[Question]
+    retrieved: Retrieved
+    digest: str
+
+
+def training_data(
+    folder: Path, settings: Settings, report: Progress, *, held_out: int, limit: int | None = None, seed: int = 0
+) -> TrainingData:
+    """Read the data set in ``folder`` and split it by passages, about ``held_out`` questions apart.
+
+    ``limit`` draws so many questions to train on. What the search finds is read or searched for: see `retrieved`.
+
+    Raises:
+        AssistantError: a file is missing, empty or malformed, a question names no passage, or too few are left.
+    """
+    passages, questions = read_passages(folder), read_questions(folder)
+    known = {passage.id for passage in passages}
+    for question in questions:
+        if question.passage_id not in known:
+            raise AssistantError(f"question {question.id!r} names passage {question.passage_id!r}, which is not there")
+    draw = random.Random(seed)
+    apart = _apart(questions, held_out, draw)
+    training = [question for question in questions if question.passage_id not in apart]
+    if limit is not None and limit < len(training):
+        training = draw.sample(training, limit)
+    if not training:
+        raise AssistantError(f"{folder}: no question is left to train on once {held_out} are held out: give more")
+    kept = [question for question in questions if question.passage_id in apart]
+    found = retrieved(folder, passages, [*training, *kept], settings, report)
+    return TrainingData(passages, training, kept, found, _digest(folder, held_out, limit, seed))
+
+
+def _apart(questions: Sequence[Question], wanted: int, draw: random.Random) -> set[str]:
+    """Passages, drawn at random, that together have ``wanted`` questions or just more."""
+    counts: dict[str, int] = {}
+    for question in questions:
+        counts[question.passage_id] = counts.get(question.passage_id, 0) + 1
+    order = sorted(counts)
+    draw.shuffle(order)
+    apart: set[str] = set()
+    for passage in order:
+        if wanted <= 0:
+            break
+        apart.add(passage)
+        wanted -= counts[passage]
+    return apart
+
+
+def _digest(folder: Path, held_out: int, limit: int | None, seed: int) -> str:
+    whole = hashlib.sha256(repr((held_out, limit, seed)).encode())
+    for name in (PASSAGES, QUESTIONS):
+        whole.update((folder / name).read_bytes())
+    return whole.hexdigest()[:24]

@@ -1,0 +1,128 @@
+"""Causal attention of whole sequences over themselves, for scoring and training; queries may share keys in groups.
+
+The backward pass keeps the output and the logarithm of each row's sum, not the weights, and makes these again
+(FlashAttention-2: Dao, 2307.08691). Products take their operands' type and sum in float32; the softmax is float32.
+
+Axes: B sequences, N query heads, K key heads, G query heads per key head, T tokens, S tokens seen, H head width,
+R rows of scores (G times the tokens of a block). An ellipsis stands for the axes that a product is repeated over.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+Method = Literal["loop", "batched", "cudnn"]
+"""``loop``: one sequence and key head after the other, which keeps the scores in a CPU's cache. ``batched``: all at
+once. ``cudnn``: NVIDIA's fused kernel, which takes no segments and no float32."""
+
+_MASKED = -1e30
+_LARGEST_BLOCK = 512
+
+
+def default_method() -> Method:
+    """The fastest one that every shape and type can take on the device JAX prefers."""
+    return "loop" if jax.default_backend() == "cpu" else "batched"
+
+
+def causal_attention(
+    q_BNTH: Float[Array, "B N T H"],
+    k_BKTH: Float[Array, "B K T H"],
+    v_BKTH: Float[Array, "B K T H"],
+    segments_BT: Int[Array, "B T"] | None = None,
+    method: Method | None = None,
+) -> Float[Array, "B N T H"]:
+    """Each token's mixture of the values at and before it, of its own segment where ``segments_BT`` are given."""
+    method = method or default_method()
+    B, N, T, H = q_BNTH.shape
+    K = k_BKTH.shape[1]
+    if method == "cudnn" and segments_BT is None:
+        by_token = [x.swapaxes(1, 2) for x in (q_BNTH, k_BKTH, v_BKTH)]
+        return jax.nn.dot_product_attention(*by_token, is_causal=True, implementation="cudnn").swapaxes(1, 2)
+    q_BKGTH = q_BNTH.reshape(B, K, N // K, T, H)
+    segments_BKT = None if segments_BT is None else jnp.broadcast_to(segments_BT[:, None], (B, K, T))
+    if method == "loop":
+        each = jax.tree.map(lambda x: x.reshape(B * K, *x.shape[2:]), (q_BKGTH, k_BKTH, v_BKTH, segments_BKT))
+        return jax.lax.map(lambda one: _attend(*one), each).reshape(B, N, T, H)
+    return _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT).reshape(B, N, T, H)
+
+
+@jax.custom_vjp
+def _attend(q_GTH: Array, k_TH: Array, v_TH: Array, segments_T: Array | None) -> Array:
+    return _forward(q_GTH, k_TH, v_TH, segments_T)[0]
+
+
+def _forward(q_GTH, k_TH, v_TH, segments_T):
+    keys_HT = k_TH.swapaxes(-1, -2)
+    outputs, sums = [], []
+    for start, end in _blocks(q_GTH.shape[-2]):
+        q_RH, seen = _rows(q_GTH, start, end), slice(0, end)
+        hidden_RS = _hidden(segments_T, start, end, q_GTH.shape[-3])
+        scores_RS = jnp.where(hidden_RS, _MASKED, _product(q_RH, keys_HT[..., seen]) * q_RH.shape[-1] ** -0.5)
+        largest_R1 = jnp.max(scores_RS, axis=-1, keepdims=True)
+        weights_RS = jnp.exp(scores_RS - largest_R1)
+        sum_R1 = jnp.sum(weights_RS, axis=-1, keepdims=True)
+        mixed_RH = _product(weights_RS.astype(v_TH.dtype), v_TH[..., seen, :]) / sum_R1
+        outputs.append(_heads(mixed_RH.astype(q_GTH.dtype), q_GTH, end - start))
+        sums.append(_heads(largest_R1 + jnp.log(sum_R1), q_GTH, end - start))
+    output_GTH = jnp.concatenate(outputs, axis=-2)
+    return output_GTH, (q_GTH, k_TH, v_TH, segments_T, output_GTH, jnp.concatenate(sums, axis=-2))
+
+
+def _backward(kept, change_GTH):
+    q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1 = kept
+    scale, dtype = q_GTH.shape[-1] ** -0.5, q_GTH.dtype
+    keys_HT, values_HT = k_TH.swapaxes(-1, -2), v_TH.swapaxes(-1, -2)
+    shares_GT1 = jnp.sum(change_GTH.astype(jnp.float32) * output_GTH.astype(jnp.float32), axis=-1, keepdims=True)
+    to_queries, to_keys_TH, to_values_TH = [], jnp.zeros(k_TH.shape, jnp.float32), jnp.zeros(k_TH.shape, jnp.float32)
+    for start, end in _blocks(q_GTH.shape[-2]):
+        q_RH, change_RH, sums_R1, shares_R1 = (_rows(x, start, end) for x in (q_GTH, change_GTH, sums_GT1, shares_GT1))
+        seen = slice(0, end)
+        hidden_RS = _hidden(segments_T, start, end, q_GTH.shape[-3])
+        scores_RS = _product(q_RH, keys_HT[..., seen]) * scale
+        weights_RS = jnp.where(hidden_RS, 0.0, jnp.exp(scores_RS - sums_R1))
+        to_weights_RS = _product(change_RH, values_HT[..., seen])
+        to_scores_RS = (weights_RS * (to_weights_RS - shares_R1) * scale).astype(dtype)
+        to_queries.append(_heads(_product(to_scores_RS, k_TH[..., seen, :]).astype(dtype), q_GTH, end - start))
+        to_values_SH = _product(weights_RS.astype(dtype).swapaxes(-1, -2), change_RH)
+        to_values_TH = to_values_TH.at[..., seen, :].add(to_values_SH)
+        to_keys_TH = to_keys_TH.at[..., seen, :].add(_product(to_scores_RS.swapaxes(-1, -2), q_RH))
+    to_segments = None if segments_T is None else np.zeros(segments_T.shape, jax.dtypes.float0)
+    return jnp.concatenate(to_queries, axis=-2), to_keys_TH.astype(dtype), to_values_TH.astype(dtype), to_segments
+
+
+_attend.defvjp(_forward, _backward)
+
+
+def _blocks(tokens: int) -> list[tuple[int, int]]:
+    """Equal stretches of the queries: a stretch need not meet the keys after its end."""
+    count = -(-tokens // _LARGEST_BLOCK)
+    size = -(-tokens // count)
+    return [(start, min(start + size, tokens)) for start in range(0, tokens, size)]
+
+
+def _rows(x_GTX: Array, start: int, end: int) -> Array:
+    block_GTX = x_GTX[..., start:end, :]
+    return block_GTX.reshape(*x_GTX.shape[:-3], -1, x_GTX.shape[-1])
+
+
+def _heads(x_RX: Array, like_GTH: Array, tokens: int) -> Array:
+    return x_RX.reshape(*like_GTH.shape[:-2], tokens, x_RX.shape[-1])
+
+
+def _hidden(segments_T: Array | None, start: int, end: int, groups: int) -> Bool[Array, "*A R S"]:
+    hidden_TS = jnp.arange(end)[None, :] > jnp.arange(start, end)[:, None]
+    if segments_T is not None:
+        hidden_TS = hidden_TS | (segments_T[..., start:end, None] != segments_T[..., None, :end])
+    return jnp.tile(hidden_TS, (groups, 1))
+
+
+def _product(left: Array, right: Array) -> Array:
+    """Matrix product over the last axis of ``left`` and the last but one of ``right``, repeated over those before."""
+    batch = tuple(range(left.ndim - 2))
+    axes = (((left.ndim - 1,), (right.ndim - 2,)), (batch, batch))
+    return jax.lax.dot_general(left, right, axes, preferred_element_type=jnp.float32)

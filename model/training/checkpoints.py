@@ -1,0 +1,213 @@
+"""Keeps the state of a run on disk: the last two checkpoints and the best one, written in the background by orbax."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .errors import CheckpointDamaged, CheckpointMismatch
+
+_log = logging.getLogger(__name__)
+_LAST = 2
+_LEFT_BEHIND = ("*.orbax-checkpoint-tmp*", "*.deleted")
+_SPARE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One checkpoint: arrays as a tree of NumPy arrays, and what JSON can hold."""
+
+    step: int
+    arrays: PyTree
+    record: Mapping[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, in ``folder/<step>``.
+
+    A checkpoint stands there whole or not at all: orbax writes beside it and renames. The arrays are kept as a flat
+    list with the names of the leaves, so that what is read does not depend on how orbax maps a tree to files.
+    A checkpoint that cannot be written costs a warning, not the run: the earlier ones stay as they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import orbax.checkpoint as ocp
+
+        self._ocp = ocp
+        self.folder = folder
+        self._best: int | None = None
+        self._next_best: int | None = None
+        self._writing: int | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._remove_left_behind()
+        self._writer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+
+    def __enter__(self) -> Self:
+        logging.getLogger("absl").addFilter(_without_traceback)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.wait()
+        self._writer.close()
+        logging.getLogger("absl").removeFilter(_without_traceback)
+
+    def steps(self) -> list[int]:
+        """The updates after which a whole checkpoint stands, in order."""
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
+
+    def save(self, snapshot: Snapshot, *, best: int | None) -> None:
+        """Waits for an earlier write, then starts to write ``snapshot``.
+
+        The checkpoint after ``best`` updates has to stay, once it stands; until then the best one before it does.
+        """
+        self._next_best = best
+        self.wait()
+        if snapshot.step in self.steps():
+            return
+        leaves = jax.tree_util.tree_flatten_with_path(snapshot.arrays)[0]
+        arrays = {f"{place:06d}": np.asarray(leaf) for place, (_, leaf) in enumerate(leaves)}
+        needed = sum(array.nbytes for array in arrays.values()) + _SPARE_BYTES
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            self._warn(snapshot.step, f"it takes {needed:,} bytes, and {free:,} are free")
+            return
+        record = {"leaves": [_leaf_name(path, leaf) for path, leaf in leaves], "run": dict(snapshot.record)}
+        self._writing = snapshot.step
+        args = self._ocp.args
+        try:
+            self._writer.save(
+                self.folder.absolute() / str(snapshot.step),
+                args=args.Composite(arrays=args.PyTreeSave(arrays), record=args.JsonSave(record)),
+            )
+        except Exception as error:  # noqa: BLE001 - orbax raises what its storage raises: ValueError, OSError, RuntimeError
+            self._failed(error)
+
+    def wait(self) -> None:
+        """Waits for the checkpoint that is being written, then removes those that need not stay."""
+        try:
+            self._writer.wait_until_finished()
+        except Exception as error:  # noqa: BLE001 - as in `save`
+            self._failed(error)
+        self._writing = None
+        self._prune()
+
+    def keep(self, best: int) -> None:
+        """The checkpoint after ``best`` updates has to stay."""
+        self._best = self._next_best = best
+
+    def _prune(self) -> None:
+        steps = self.steps()
+        if self._next_best in steps:
+            self._best = self._next_best
+        for step in steps[:-_LAST]:
+            if step != self._best:
+                # Renamed first: a process killed while it deletes must not leave half a checkpoint under its name.
+                gone = (self.folder / str(step)).rename(self.folder / f"{step}.deleted")
+                shutil.rmtree(gone, ignore_errors=True)
+
+    def latest(self, like: PyTree) -> Snapshot | None:
+        """The last checkpoint that can be read; `None` if there is none.
+
+        Raises:
+            CheckpointDamaged: there are some, but none can be read.
+            CheckpointMismatch: its arrays are not those of ``like``, by name and shape.
+        """
+        reasons = []
+        for step in reversed(self.steps()):
+            try:
+                return self.read(step, like)
+            except CheckpointDamaged as error:
+                _log.warning("%s; it is set aside, and the one before is tried", error)
+                self._set_aside(step)
+                reasons.append(str(error))
+        if reasons:
+            raise CheckpointDamaged(f"no checkpoint in {self.folder} can be read: delete the folder to start anew")
+        return None
+
+    def read(self, step: int, like: PyTree) -> Snapshot:
+        """The checkpoint after ``step`` updates, in the structure of ``like``.
+
+        Raises:
+            CheckpointDamaged, CheckpointMismatch: as `latest`.
+        """
+        path = self.folder.absolute() / str(step)
+        args = self._ocp.args
+        try:
+            record = self._writer.restore(path, args=args.Composite(record=args.JsonRestore())).record
+            as_numpy = {
+                f"{place:06d}": self._ocp.RestoreArgs(restore_type=np.ndarray) for place in range(len(record["leaves"]))
+            }
+            found = self._writer.restore(
+                path, args=args.Composite(arrays=args.PyTreeRestore(restore_args=as_numpy))
+            ).arrays
+        except Exception as error:
+            raise CheckpointDamaged(f"the checkpoint {path} cannot be read ({_reason(error)})") from error
+        leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+        names = [_leaf_name(path, leaf) for path, leaf in leaves]
+        if names != record["leaves"]:
+            raise CheckpointMismatch(
+                f"the checkpoint {path} holds other weights: {_difference(record['leaves'], names)}"
+            )
+        arrays = structure.unflatten([found[f"{place:06d}"] for place in range(len(names))])
+        return Snapshot(step, arrays, record["run"])
+
+    def _set_aside(self, step: int) -> None:
+        """Makes room for the checkpoint that the resumed run writes after as many updates."""
+        damaged = self.folder / f"{step}.damaged"
+        shutil.rmtree(damaged, ignore_errors=True)
+        (self.folder / str(step)).rename(damaged)
+
+    def _failed(self, error: Exception) -> None:
+        if self._writing is not None:
+            self._warn(self._writing, _reason(error))
+        self._writing = None
+        self._remove_left_behind()
+
+    def _warn(self, step: int, reason: str) -> None:
+        kept = f"the one after update {self.steps()[-1]} stays" if self.steps() else "there is no earlier one"
+        _log.warning(
+            "the checkpoint after update %d is not written (%s); %s, and the training goes on", step, reason, kept
+        )
+
+    def _remove_left_behind(self) -> None:
+        for pattern in _LEFT_BEHIND:
+            for path in self.folder.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _leaf_name(path: tuple[Any, ...], leaf: Any) -> str:
+    return f"{jax.tree_util.keystr(path)} {leaf.dtype}{list(leaf.shape)}"
+
+
+def _difference(there: list[str], here: list[str]) -> str:
+    only_there, only_here = sorted(set(there) - set(here)), sorted(set(here) - set(there))
+    if not only_there and not only_here:
+        return "the same leaves in another order"
+    return f"it has {(only_there or ['no other'])[0]}, the run {(only_here or ['no other'])[0]}"
+
+
+def _reason(error: Exception) -> str:
+    """One line: the operating system's word where there is one (tensorstore buries it), or the start of the message."""
+    buried = re.search(r"os_error_code='(\d+)'", str(error))
+    number = error.errno if isinstance(error, OSError) else int(buried[1]) if buried else None
+    if number is not None:
+        return os.strerror(number)
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Drops orbax's pages on a write that failed: the run warns of it in one line."""
+    return not (record.exc_info and "checkpoint" in record.pathname)
