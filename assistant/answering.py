@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..config.schema import Settings
 from ..model.errors import ModelError
-from ..model.protocol import FinishReason, LanguageModel, Sampling
+from ..model.protocol import FinishReason, Generation, LanguageModel, Sampling
 from ..rag.analysis import detect_language
 from ..rag.library import Library
 from ..rag.parts import SearchParts
@@ -178,8 +178,7 @@ class Answerer:
         """The reader's phrase, if a passage holds it; what it made up is counted, and quotes take its place."""
         began = time.perf_counter()
         try:
-            adapter = READER if READER in model.adapters else None
-            generation = model.generate(prompt.messages, self._sampling(), cancel, adapter=adapter)
+            generation = self._reading(model, prompt, cancel)
         except ModelError as error:
             draft.degraded.append(f"quotes only: {error}")
             yield from self._quoted(draft, ranked)
@@ -202,6 +201,14 @@ class Answerer:
             yield from self._quoted(draft, ranked)
         else:
             yield self._phrased(draft, found)
+
+    def _reading(self, model: LanguageModel, prompt: Prompt, cancel: threading.Event) -> Generation:
+        """By the adapter that was trained to read; a model without one is asked in the same words."""
+        sampling = self._sampling()
+        if READER not in model.adapters:
+            return model.generate(prompt.messages, sampling, cancel)
+        bias = (NOT_STATED, self._settings.assistant.abstain_bias)
+        return model.generate(prompt.messages, dataclasses.replace(sampling, opening_bias=bias), cancel, adapter=READER)
 
     def _phrased(self, draft: _Draft, found: Grounded) -> TextDelta:
         draft.removed_markers += found.moved

@@ -19,6 +19,7 @@ import numpy as np
 from reload_models import tiny_language_model
 
 from capibara.assistant import Assistant
+from capibara.assistant.cli.collector import leave_out_what_is_loaded
 from capibara.model import LanguageModel, Sampling
 from capibara.voice import AudioFormat, TranscriptionStream
 
@@ -173,7 +174,10 @@ class Silence:
 
 
 def _swaps(assistant: Assistant, file: Path, small: dict[str, str]) -> dict[str, object]:
-    """Steps of one generation of the bundled model while the setting names another and comes back, and without."""
+    """Steps of one generation of the bundled model while the setting names another and comes back, and without.
+
+    As in `chat` and `talk`, collections of garbage leave out what was loaded before.
+    """
     swaps = {
         "context_tokens": (_settings(model__context_tokens=4096), _settings(model__context_tokens=2048)),
         "to a small one": (_settings(**small), _settings()),
@@ -182,6 +186,7 @@ def _swaps(assistant: Assistant, file: Path, small: dict[str, str]) -> dict[str,
     _save(file, _settings())
     _until(lambda: assistant.settings.model.path == "default" and "SmolLM2" in _model(assistant).name)
     model = _model(assistant)
+    leave_out_what_is_loaded()
     report: dict[str, object] = {}
     for name, texts in swaps.items():
         for again in (True, False):  # the first time steps may have to be compiled

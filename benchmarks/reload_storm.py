@@ -62,7 +62,7 @@ class _Storm:
         self._over = threading.Event()
         self._stormy = False
         self._applied = threading.Semaphore(0)
-        self._took: list[float] = []
+        self._took: list[tuple[str, float]] = []
         self._missed = 0
         self._memory: list[float] = []
         self._kinds = itertools.cycle(KINDS)
@@ -111,7 +111,7 @@ class _Storm:
             if done % 3:  # in the middle of the quiet time that the watcher waits for
                 self._assistant.reload()
             self._taken_up()
-            self._took.append(time.perf_counter() - at)
+            self._took.append((kind, time.perf_counter() - at))
             if len(self._took) % 20 == 0:
                 self._memory.append(round(_resident_mb()))
             time.sleep(max(0.0, began + (done + 1) * seconds / count - time.monotonic()))
@@ -173,7 +173,8 @@ class _Storm:
             "in s": round(stormy, 1),
             "reloads without effect": self._missed,
             "reloads failed": history.count('result="failed"'),
-            "save to effect median/worst s": f"{_p(50, self._took):.2f}/{max(self._took):.2f}",
+            "save to effect median/worst s": _times([took for _, took in self._took]),
+            **{f"{kind} median/worst s": _times([took for of, took in self._took if of == kind]) for kind in KINDS},
             "requests": counts.requests,
             "failed": len(counts.failed),
             "degraded": len(counts.degraded),
@@ -217,6 +218,10 @@ class _Loop:
 
 def _p(percent: int, values: list[float]) -> float:
     return float(np.percentile(values, percent))
+
+
+def _times(seconds: list[float]) -> str:
+    return f"{_p(50, seconds):.2f}/{max(seconds):.2f}" if seconds else "-"
 
 
 def _resident_mb() -> float:

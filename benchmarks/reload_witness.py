@@ -84,13 +84,13 @@ class Witness:
             self._searched(settings, parts)
             return search(query, collection, settings, top_k, parts)
 
-        def watched_generate(model, prompt, sampling, cancel=None):
+        def watched_generate(model, prompt, sampling, *rest, **options):
             self._asked(model, prompt, sampling)
-            return generate(model, prompt, sampling, cancel)
+            return generate(model, prompt, sampling, *rest, **options)
 
-        def watched_stream(model, prompt, sampling, cancel=None):
+        def watched_stream(model, prompt, sampling, *rest, **options):
             self._asked(model, prompt, sampling)
-            return stream(model, prompt, sampling, cancel)
+            return stream(model, prompt, sampling, *rest, **options)
 
         with (
             patch.object(assistant, "stream", watched_answers),

@@ -23,6 +23,14 @@ class ModelSettings(Section):
     device: Literal["auto", "cpu", "gpu", "tpu"] = setting("auto", "what runs it; auto: the best that JAX finds")
     compute: Literal["auto", "float32", "int8"] = setting("auto", "arithmetic of the weights; auto: int8 on CPU")
     context_tokens: int | None = setting(None, "context limit; none: the model's own", unit="tokens", ge=128)
+    reader: str = setting(
+        "auto",
+        "adapter (PEFT folder) that answers from passages; auto: the bundled one, if it was made for this model; none",
+        takes="file or name",
+    )
+    reader_mode: Literal["merged", "low-rank"] = setting(
+        "merged", "merged: weights of its own, fast; low-rank: beside the model's weights, little memory"
+    )
     threads: int | None = setting(None, "CPU threads; none: all cores", applies="restart", ge=1)
 
 
@@ -110,6 +118,12 @@ class AssistantSettings(Section):
     evidence_passages: int = setting(3, "passages an answer may draw from", ge=1, le=20)
     history_turns: int = setting(3, "earlier turns that follow-up questions may refer to", ge=0, le=50)
     least_support: Fraction = setting(0.5, "similarity of question and best sentence below which nothing is answered")
+    abstain_bias: float = setting(
+        -1.0,
+        "added to the reader's inclination to say that the passages do not tell; lower: it answers more readily",
+        ge=-20.0,
+        le=20.0,
+    )
     max_words: int = setting(60, "longest answer of quoted sentences", unit="words", ge=10, le=1000)
     variants_by: Literal["conversation", "request"] = setting(
         "conversation", "what is assigned to a variant as a whole; a question outside a conversation is its own"

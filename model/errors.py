@@ -49,7 +49,7 @@ class NumericalError(ModelError):
 
 
 class AdapterError(ModelError):
-    """An adapter's files are missing, damaged, or ask for something this room does not compute; the message names it."""
+    """An adapter's files are missing, damaged, or ask for something this room does not compute; it is named."""
 
 
 class AdapterMismatch(AdapterError):

@@ -193,8 +193,8 @@ class JaxLanguageModel:
 
     def _shapes_run(self, adapter: str | None) -> frozenset[StepShape]:
         """What the network with that adapter has run, if there is one and it is loaded."""
-        known = adapter is None or adapter in self._network.adapted
-        return runner().shapes if known and (runner := self._network.runner(adapter)).made else frozenset()
+        runner = self._network.plain if adapter is None else self._network.adapted.get(adapter)
+        return runner().shapes if runner is not None and runner.made else frozenset()
 
     def _asked(
         self,
@@ -246,11 +246,13 @@ class JaxLanguageModel:
     def _tokens(self, asked: _Request) -> Iterator[int]:
         """Generated tokens, at most `_most`; ends early when the request is cancelled."""
         from .runner import cache_slots, chunks_of
-        from .sampling import choice_of
+        from .sampling import Opening, choice_of
 
         runner, prompt, watch = asked.runner(), asked.prompt, asked.watch
         end = len(prompt) + self._most(asked)
-        choice = choice_of(asked.sampling, secrets.randbits(63))
+        bias = asked.sampling.opening_bias
+        opening = Opening(self.encode(bias[0])[0], len(prompt)) if bias else None
+        choice = choice_of(asked.sampling, secrets.randbits(63), opening)
         began = time.perf_counter()
         progress = runner.begin(cache_slots(max(end, sum(chunk.size for chunk in chunks_of(len(prompt))))))
         for chunk in chunks_of(len(prompt)):

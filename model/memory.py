@@ -77,7 +77,7 @@ def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] 
     checkpoint = open_checkpoint(settings)
     read: list[tuple[Adapter, AdapterMode]] = [
         (read_fitting(source.folder, checkpoint), source.mode)
-        for source in adapter_sources(checkpoint, adapters).values()
+        for source in adapter_sources(checkpoint, settings, adapters).values()
     ]
     return estimate(checkpoint.config, compute_for(settings), settings.context_tokens, read)
 

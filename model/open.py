@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from .protocol import LanguageModel
 if TYPE_CHECKING:
     from .runner_loading import Networks
 
+_READER = "reader"
+
 
 def open_model(
     settings: ModelSettings | None = None,
@@ -29,8 +32,8 @@ def open_model(
 ) -> LanguageModel:
     """The model of ``settings`` (the bundled one by default), read but not yet loaded: see `LanguageModel.warm_up`.
 
-    ``adapters`` are those a generation can ask for, by name, beside the bundled ones that were made for this model;
-    each is read when it is first needed, and refused then if it does not fit.
+    ``adapters`` are those a generation can ask for, by name, beside the bundled ones that were made for this model
+    and the reader that ``settings`` name; each is read when it is first needed, and refused then if it does not fit.
 
     ``cache`` is where quantised weights and compiled steps are kept between runs; by default the user's cache
     folder. Nothing is fetched from anywhere.
@@ -44,7 +47,7 @@ def open_model(
     settings = settings or ModelSettings()
     checkpoint = open_checkpoint(settings)
     networks = Once(lambda: _networks(checkpoint, settings, cache_dir() if cache is None else cache))
-    sources = adapter_sources(checkpoint, adapters)
+    sources = adapter_sources(checkpoint, settings, adapters)
     return JaxLanguageModel(
         checkpoint,
         lambda: networks().plain(),
@@ -53,9 +56,18 @@ def open_model(
     )
 
 
-def adapter_sources(checkpoint: Checkpoint, adapters: Mapping[str, AdapterSource] | None) -> dict[str, AdapterSource]:
-    """The bundled adapters made for the model, and ``adapters``, which win where the names are the same."""
-    return {**bundled_adapters(checkpoint), **(adapters or {})}
+def adapter_sources(
+    checkpoint: Checkpoint, settings: ModelSettings, adapters: Mapping[str, AdapterSource] | None = None
+) -> dict[str, AdapterSource]:
+    """The bundled adapters made for the model, the settings' reader, and ``adapters``; later ones win by name."""
+    found = bundled_adapters(checkpoint)
+    if settings.reader not in ("auto", "none"):
+        found[_READER] = AdapterSource(Path(settings.reader).expanduser(), settings.reader_mode)
+    elif settings.reader == "none":
+        found.pop(_READER, None)
+    elif _READER in found:
+        found[_READER] = replace(found[_READER], mode=settings.reader_mode)
+    return {**found, **(adapters or {})}
 
 
 def _networks(checkpoint: Checkpoint, settings: ModelSettings, cache: Path) -> Networks:

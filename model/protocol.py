@@ -22,6 +22,9 @@ class Message(TypedDict):
 class Sampling:
     """How to decode. ``temperature`` 0 is greedy; ``top_k`` 0, ``top_p`` 1, ``min_p`` 0 switch a filter off.
 
+    ``opening_bias`` is a text and what is added to the logit of its first token where the first token is chosen: above
+    0 a generation begins so more readily, below 0 less.
+
     Raises:
         ValueError: a value out of range, named.
     """
@@ -34,6 +37,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    opening_bias: tuple[str, float] | None = None
 
     def __post_init__(self) -> None:
         wrong = [
@@ -46,6 +50,11 @@ class Sampling:
                 ("min_p", "between 0 and 1", 0.0 <= self.min_p <= 1.0),
                 ("repetition_penalty", "a finite number above 0", 0.0 < self.repetition_penalty < math.inf),
                 ("seed", "none, or 0 or more", self.seed is None or self.seed >= 0),
+                (
+                    "opening_bias",
+                    "none, or a text and a finite number",
+                    self.opening_bias is None or (bool(self.opening_bias[0]) and math.isfinite(self.opening_bias[1])),
+                ),
                 ("stop", "a tuple of non-empty strings", isinstance(self.stop, tuple) and all(self.stop)),
             )
             if not good

@@ -19,7 +19,10 @@ _NEVER = -jnp.inf
 
 
 class Choice(NamedTuple):
-    """`Sampling` as scalars the compiled step takes as arguments; ``key`` is the seed of the random numbers."""
+    """`Sampling` as scalars the compiled step takes as arguments; ``key`` is the seed of the random numbers.
+
+    ``bias`` is added to the logit of token ``biased`` where the token for ``bias_position`` is chosen.
+    """
 
     temperature: Array
     top_k: Array
@@ -27,10 +30,21 @@ class Choice(NamedTuple):
     min_p: Array
     repetition_penalty: Array
     key: Array
+    biased: Array
+    bias: Array
+    bias_position: Array
 
 
-def choice_of(sampling: Sampling, seed: int) -> Choice:
-    """The arguments for ``sampling``; ``seed`` stands in where it names none."""
+class Opening(NamedTuple):
+    """The first token of `Sampling.opening_bias`'s text, and the position at which a generation begins."""
+
+    token: int
+    position: int
+
+
+def choice_of(sampling: Sampling, seed: int, opening: Opening | None = None) -> Choice:
+    """The arguments for ``sampling``; ``seed`` stands in where it names none, ``opening`` where it has a bias."""
+    token, position = opening or Opening(0, -1)
     chosen = (sampling.seed if sampling.seed is not None else seed) % 2**64
     values = (
         np.float32(sampling.temperature),
@@ -39,6 +53,9 @@ def choice_of(sampling: Sampling, seed: int) -> Choice:
         np.float32(sampling.min_p),
         np.float32(sampling.repetition_penalty),
         np.array([chosen >> 32, chosen % 2**32], np.uint32),
+        np.int32(token),
+        np.float32(sampling.opening_bias[1] if sampling.opening_bias else 0.0),
+        np.int32(position),
     )
     return Choice(*map(jax.device_put, values))
 
@@ -47,7 +64,9 @@ def choose(
     logits_BV: Float[Array, "B V"], seen_BV: Bool[Array, "B V"], choice: Choice, position: Int[Array, ""]
 ) -> Int[Array, " B"]:
     """The next token of each sequence; -1 where a logit is not finite. ``position`` makes each draw another one."""
-    penalised_BV = _penalise(logits_BV, seen_BV, choice.repetition_penalty)
+    added = jnp.where(position == choice.bias_position, choice.bias, 0.0)
+    biased_BV = logits_BV.at[:, choice.biased].add(added)
+    penalised_BV = _penalise(biased_BV, seen_BV, choice.repetition_penalty)
     token_B = jax.lax.cond(
         choice.temperature > 0.0,
         lambda: _draw(penalised_BV, choice, position),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from .analysis import analyze_query
 from .fusion import convex, rrf
 from .protocols import Embedder
 from .store import Store
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 _K1, _B = 1.2, 0.75
 _LEAST_IDF = 1e-6
@@ -32,6 +29,7 @@ class BulkRetriever:
 
     def __init__(self, store: Store, embedder: Embedder, settings: RagSettings, collection: str = "default") -> None:
         entries = [entry for page in store.all_entries(collection) for entry in page]
+        entries.sort(key=lambda entry: entry.id)  # equal scores are ordered by id, as everywhere
         self._ids = [entry.id for entry in entries]
         self._vectors_ND = np.stack([entry.vector for entry in entries]) if entries else np.zeros((0, 1), np.float32)
         self._terms: dict[str, int] = {}
@@ -46,22 +44,23 @@ class BulkRetriever:
             dense_QN = (
                 self._embedder.embed(together) @ self._vectors_ND.T if self._ids else np.zeros((len(together), 0))
             )
-            sparse_QN = (self._counted(together) @ self._weights_VN).toarray()
+            sparse_QN = self._counted(together).dot(self._weights_VN).toarray()
             for dense_N, sparse_N in zip(dense_QN, sparse_QN, strict=True):
-                yield [self._ids[row] for row in self._fused(dense_N, sparse_N)[:k]]
+                yield self._fused(dense_N, sparse_N)[:k]
 
-    def _fused(self, dense_N: np.ndarray, sparse_N: np.ndarray) -> list[int]:
+    def _fused(self, dense_N: np.ndarray, sparse_N: np.ndarray) -> list[str]:
         depth = self._settings.candidates
-        dense = [(str(row), float(dense_N[row])) for row in _best(dense_N, depth)]
-        sparse = [(str(row), float(sparse_N[row])) for row in _best(sparse_N, depth) if sparse_N[row] > 0]
+        dense = [(self._ids[row], float(dense_N[row])) for row in _best(dense_N, depth)]
+        found = [row for row in _best(sparse_N, depth) if sparse_N[row] > 0]
+        sparse = [(self._ids[row], float(sparse_N[row])) for row in found]
         if self._settings.fusion == "rrf":
             fused = rrf(dense, sparse, self._settings.rrf_k)
         else:
-            similarities = {row: float(dense_N[int(row)]) for row, _ in sparse}
+            similarities = {self._ids[row]: float(dense_N[row]) for row in found}
             fused = convex(dense, sparse, self._settings.alpha, similarities)
-        return [int(row) for row, _ in fused]
+        return [identifier for identifier, _ in fused]
 
-    def _weighted(self, chunks: Sequence[Sequence[str]]) -> csr_array:
+    def _weighted(self, chunks: Sequence[Sequence[str]]) -> Any:
         """What each term adds to each chunk's score."""
         from scipy.sparse import csr_array
 
@@ -80,7 +79,7 @@ class BulkRetriever:
         scores = (idf_V[rows] * found * (_K1 + 1) / (found + damping)).astype(np.float32)
         return csr_array((scores, (rows, columns)), shape=(len(self._terms), len(chunks)))
 
-    def _counted(self, queries: Sequence[str]) -> csr_array:
+    def _counted(self, queries: Sequence[str]) -> Any:
         """1 for every term that stands in a query."""
         from scipy.sparse import csr_array
 
@@ -95,5 +94,5 @@ class BulkRetriever:
 
 def _best(scores_N: np.ndarray, k: int) -> np.ndarray:
     """The rows of the ``k`` greatest scores, greatest first."""
-    rows = np.argpartition(-scores_N, k)[:k] if len(scores_N) > k else np.arange(len(scores_N))
+    rows = np.sort(np.argpartition(-scores_N, k)[:k]) if len(scores_N) > k else np.arange(len(scores_N))
     return rows[np.argsort(-scores_N[rows], kind="stable")]

@@ -1,19 +1,43 @@
-"""The order of the test files: those that take long come first, so that no worker is left alone with one at the end."""
+"""What holds for all test files: their order, and one cache for what JAX compiles."""
 
 from __future__ import annotations
+
+import os
+import platform
 
 import pytest
 
 _LONG = (
     "tests/rag/test_crash.py",
-    "tests/assistant/test_cli_documents.py",
-    "tests/assistant/test_cli_talk.py",
+    "tests/assistant/effects/test_model.py",
+    "tests/assistant/test_cli_questions.py",
     "tests/model/test_parity.py",
-    "tests/test_offline.py",
+    "tests/assistant/test_cli_voice_interrupt.py",
     "tests/test_probes.py",
-    "tests/config/test_watch.py",
+    "tests/test_offline.py",
+    "tests/assistant/test_reload_under_load.py",
+    "tests/assistant/test_cli_ctrl_c.py",
+    "tests/assistant/test_cli_models.py",
     "tests/config/test_live_watch.py",
 )
+"""They come first, so that no worker is left alone with one at the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers, and programs that tests start, find what another has compiled; it is kept until the next run."""
+    import jax  # a plugin of pytest has imported it before, too early to see these variables
+
+    if (cache := getattr(config, "cache", None)) is None:  # with -p no:cacheprovider
+        return
+    folder = cache.mkdir(f"xla-{platform.node()}")
+    kept = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in kept.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

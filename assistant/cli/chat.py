@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .collector import leave_out_what_is_loaded
 from .interrupt import Interruption
 from .invocation import Collection, Invocation, command
 from .output import note, write_line
@@ -75,6 +76,8 @@ class Chat:
             note(f"{words.split()[0]} is not a command; /help lists them")
         elif words:
             self._answer(words)
+            if len(self.answers) == 1:  # the models are loaded by now
+                leave_out_what_is_loaded()
         return True
 
     def _answer(self, question: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .collector import leave_out_what_is_loaded
 from .failures import INTERRUPTED, WRONG_USAGE, Failure
 from .hearing import audio_name, impossible_is_wrong_usage, note_silence, open_audio
 from .interrupt import EndingAtOnce
@@ -96,8 +97,11 @@ def _talk(
             opened.callback(sink.close)
         say(_LOADING)
         ending.run(lambda: assistant.warm_up(speech=True))
+        leave_out_what_is_loaded()
         # What speaks is left to the settings, which may change while the conversation goes on.
-        conversation = assistant.converse(source, sink, collection=collection, live=not fast, paced=audio is not None)
+        conversation = assistant.converse(
+            source, sink, collection=collection, live=not fast, paced=audio is not None and not fast
+        )
         view = JsonView(invocation.stdout, conversation.conversation) if invocation.as_json else TerminalView()
         say(_LISTENING if audio is None else f"Listening to {audio_name(audio)} …")
         try:

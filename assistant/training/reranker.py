@@ -92,15 +92,16 @@ def train_reranker(
         seed=plan.seed,
         keep_best=("recall@1", "max"),
     )
+    frozen = {name: jax.numpy.asarray(values) for name, values in checkpoint.weights.items()}
     trainable = init_ranking(checkpoint, lora, jax.random.key(plan.seed))
     result = train(
         objective,
         trainable,
-        checkpoint.weights,
+        frozen,
         batches,
         options,
         out / "run",
-        evaluate=RankingFigures(objective, checkpoint.weights, held_out.epoch(0)),
+        evaluate=RankingFigures(objective, frozen, held_out.epoch(0)),
         report=report,
         cancel=cancel,
         fingerprint={"data": data.digest, "plan": repr(plan), "base": base.name},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -66,7 +67,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The updates after which a whole checkpoint stands, in order."""
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
+        return sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdigit())
 
     def save(self, snapshot: Snapshot, *, best: int | None) -> None:
         """Waits for an earlier write, then starts to write ``snapshot``.
@@ -77,23 +78,25 @@ class Checkpoints:
         self.wait()
         if snapshot.step in self.steps():
             return
+        self._writing = snapshot.step
+        try:
+            self._begin(snapshot)
+        except Exception as error:  # noqa: BLE001 - orbax raises what its storage raises: ValueError, OSError, RuntimeError
+            self._failed(error)
+
+    def _begin(self, snapshot: Snapshot) -> None:
         leaves = jax.tree_util.tree_flatten_with_path(snapshot.arrays)[0]
         arrays = {f"{place:06d}": np.asarray(leaf) for place, (_, leaf) in enumerate(leaves)}
         needed = sum(array.nbytes for array in arrays.values()) + _SPARE_BYTES
         free = shutil.disk_usage(self.folder).free
         if free < needed:
-            self._warn(snapshot.step, f"it takes {needed:,} bytes, and {free:,} are free")
-            return
+            raise OSError(errno.ENOSPC, f"it takes {needed:,} bytes, and {free:,} are free")
         record = {"leaves": [_leaf_name(path, leaf) for path, leaf in leaves], "run": dict(snapshot.record)}
-        self._writing = snapshot.step
         args = self._ocp.args
-        try:
-            self._writer.save(
-                self.folder.absolute() / str(snapshot.step),
-                args=args.Composite(arrays=args.PyTreeSave(arrays), record=args.JsonSave(record)),
-            )
-        except Exception as error:  # noqa: BLE001 - orbax raises what its storage raises: ValueError, OSError, RuntimeError
-            self._failed(error)
+        self._writer.save(
+            self.folder.absolute() / str(snapshot.step),
+            args=args.Composite(arrays=args.PyTreeSave(arrays), record=args.JsonSave(record)),
+        )
 
     def wait(self) -> None:
         """Waits for the checkpoint that is being written, then removes those that need not stay."""
@@ -114,9 +117,14 @@ class Checkpoints:
             self._best = self._next_best
         for step in steps[:-_LAST]:
             if step != self._best:
-                # Renamed first: a process killed while it deletes must not leave half a checkpoint under its name.
-                gone = (self.folder / str(step)).rename(self.folder / f"{step}.deleted")
-                shutil.rmtree(gone, ignore_errors=True)
+                self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        try:
+            # Renamed first: a process killed while it deletes must not leave half a checkpoint under its name.
+            shutil.rmtree((self.folder / str(step)).rename(self.folder / f"{step}.deleted"))
+        except OSError as error:
+            _log.warning("the old checkpoint %s stays (%s): delete it by hand", self.folder / str(step), error)
 
     def latest(self, like: PyTree) -> Snapshot | None:
         """The last checkpoint that can be read; `None` if there is none.
@@ -125,15 +133,17 @@ class Checkpoints:
             CheckpointDamaged: there are some, but none can be read.
             CheckpointMismatch: its arrays are not those of ``like``, by name and shape.
         """
-        reasons = []
+        damaged: list[int] = []
         for step in reversed(self.steps()):
             try:
-                return self.read(step, like)
+                found = self.read(step, like)
             except CheckpointDamaged as error:
-                _log.warning("%s; it is set aside, and the one before is tried", error)
-                self._set_aside(step)
-                reasons.append(str(error))
-        if reasons:
+                _log.warning("%s; the one before is tried", error)
+                damaged.append(step)
+            else:
+                self._set_aside(damaged)
+                return found
+        if damaged:
             raise CheckpointDamaged(f"no checkpoint in {self.folder} can be read: delete the folder to start anew")
         return None
 
@@ -164,11 +174,12 @@ class Checkpoints:
         arrays = structure.unflatten([found[f"{place:06d}"] for place in range(len(names))])
         return Snapshot(step, arrays, record["run"])
 
-    def _set_aside(self, step: int) -> None:
-        """Makes room for the checkpoint that the resumed run writes after as many updates."""
-        damaged = self.folder / f"{step}.damaged"
-        shutil.rmtree(damaged, ignore_errors=True)
-        (self.folder / str(step)).rename(damaged)
+    def _set_aside(self, damaged: list[int]) -> None:
+        """Makes room for the checkpoints that the resumed run writes after as many updates."""
+        for step in damaged:
+            aside = self.folder / f"{step}.damaged"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.folder / str(step)).rename(aside)
 
     def _failed(self, error: Exception) -> None:
         if self._writing is not None:
@@ -202,9 +213,10 @@ def _difference(there: list[str], here: list[str]) -> str:
 def _reason(error: Exception) -> str:
     """One line: the operating system's word where there is one (tensorstore buries it), or the start of the message."""
     buried = re.search(r"os_error_code='(\d+)'", str(error))
-    number = error.errno if isinstance(error, OSError) else int(buried[1]) if buried else None
-    if number is not None:
-        return os.strerror(number)
+    if buried:
+        return os.strerror(int(buried[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 

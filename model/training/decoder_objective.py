@@ -20,6 +20,7 @@ from ..checkpoint import Checkpoint
 from ..errors import CheckpointError
 from ..linear import product
 from ..matrices import module_shapes
+from .decoder_files import config_json
 from .lora import LoraOptions, LoraTree, init_factors, select
 from .objective import Batch
 from .stacked_decoder import DecoderWeights, Run, hidden_states, stack_factors, stack_weights, weight_shapes
@@ -158,7 +159,10 @@ def init_decoder(
     Raises:
         AdapterError: a target of ``lora`` names nothing.
         CheckpointError: a weight is missing or has the wrong shape.
+        UnsupportedCheckpoint: full fine-tuning of a model that could not be written afterwards.
     """
+    if lora is None:
+        config_json(base.config)
     weights = {name: _checked(base, name, shape) for name, shape in weight_shapes(base.config).items()}
     if lora is None:
         return {name: jnp.asarray(values) for name, values in weights.items()}, None

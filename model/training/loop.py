@@ -46,9 +46,10 @@ def train(
     """Minimises ``objective`` over ``trainable`` with ``frozen`` held fixed.
 
     The loss of an update is the sum of the losses of its batches over the sum of their weights, however many batches
-    it accumulates and however many devices share them. ``trainable`` is a tree of floating-point arrays; the run works
-    on a float32 copy. ``folder`` gets `checkpoints/` and `log.jsonl`; a run found there is resumed where its last
-    checkpoint stands, and goes the same way as if it had not been interrupted.
+    it accumulates and however many devices share them. ``trainable`` is a tree of floating-point arrays, of which the
+    run makes a float32 copy; ``frozen`` is any tree of arrays, kept as it is. ``folder`` gets `checkpoints/` and
+    `log.jsonl`; a run found there is resumed where its last checkpoint stands, and goes the same way as if it had not
+    been interrupted.
 
     Args:
         evaluate: called after each epoch, and as the options say; its time does not count as training time.

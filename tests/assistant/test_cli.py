@@ -15,6 +15,7 @@ import pytest
 
 from capibara.assistant.cli import main
 
+pytestmark = pytest.mark.usefixtures("alone")
 COMMANDS = [
     [],
     ["ingest"],
@@ -36,15 +37,6 @@ COMMANDS = [
     ["config", "show"],
     ["config", "check"],
 ]
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """No settings but the test's own."""
-    for name in [name for name in os.environ if name.startswith("CAPIBARA_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("CAPIBARA_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import wave
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
@@ -31,6 +32,7 @@ A night in Casa Garza costs 1,850 pesos per person, with breakfast.
 
 The key of the dry store hangs behind the kitchen door.
 """
+pytestmark = pytest.mark.usefixtures("alone")
 SETTINGS = ("--set", "model.path=/nowhere/model.gguf", "--set", "assistant.evidence_sentences=1")
 speaks = pytest.mark.skipif(not Espeak.available(), reason="espeak-ng is not installed")
 
@@ -43,15 +45,6 @@ def data(tmp_path_factory):
     with Assistant.open(folder / "data") as assistant:
         assistant.ingest(folder / "note.txt")
     return folder / "data"
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """No settings but the test's own, and no models in the cache."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -100,6 +93,12 @@ def test_question_answer_and_citation_are_shown(run, known, file):
         "“The key of the dry store hangs behind the kitchen door.” [1]",
         "[1] note.txt",
     ]
+
+
+def test_a_recording_is_heard_much_more_quickly_than_it_lasts_where_that_is_asked_for(run, known, file):
+    began = time.monotonic()
+    assert run("--audio", file(COST, 100.0), "--fast", "--mute")[0] == 0
+    assert time.monotonic() - began < 50
 
 
 @speaks

@@ -18,6 +18,7 @@ from ..voice.recorded import FOLDER, audio
 MODEL = FOLDER.parent / "model"
 COST = str(FOLDER / "en-how-much-does-a-night-in.flac")
 COMMAND = "from capibara.assistant.cli import main; raise SystemExit(main())"
+TEXT_ONLY = ("--set", "model.path=/nowhere/model.gguf")
 LIMIT = 120
 fixture = pytest.mark.skipif(not (MODEL / "model.bin").is_file(), reason="the speech model of the fixture is not there")
 
@@ -107,7 +108,7 @@ def test_transcribe_that_waits_for_a_silent_pipe_tells_what_it_heard_and_ends(st
 
 @fixture
 def test_talk_leaves_a_silent_pipe(start):
-    process = start(COMMAND, "talk", "--audio", "-", "--mute", "--set", f"voice.model={MODEL}", "--json")
+    process = start(COMMAND, "talk", "--audio", "-", "--mute", "--set", f"voice.model={MODEL}", *TEXT_ONLY, "--json")
     process.stdin.write(audio(0.5, "How much does a night in Casa Garza", 2.0).tobytes())
     process.stdin.flush()
     kinds = []

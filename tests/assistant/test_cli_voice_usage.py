@@ -36,13 +36,9 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch, data):
-    """No settings but the test's own, and no models in the cache."""
-    from huggingface_hub import constants
-
+def at_home(alone, monkeypatch, data):
+    """Alone, but for the note."""
     monkeypatch.setenv("CAPIBARA_DATA_DIR", str(data))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from .parts import FIRST
+from .watching import Settings
 
 
 @pytest.fixture
@@ -19,3 +22,20 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A settings file that holds `FIRST`."""
+    file = tmp_path / "capibara.toml"
+    file.write_text(FIRST)
+    return file
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """Files to watch; their watchers end with the test."""
+    made = Settings(tmp_path)
+    yield made
+    for watcher in made.watchers:
+        watcher.stop()

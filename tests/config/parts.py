@@ -13,6 +13,8 @@ from capibara.config.load import read_sources, resolve
 from capibara.config.schema import Settings
 from capibara.config.subscribers import Objection
 
+FIRST, SECOND = "[rag]\ntop_k = 3\n", "[rag]\ntop_k = 4\n"
+
 
 @dataclass(eq=False)
 class Part:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +50,7 @@ def random_adapter(config, targets=ALL, *, rank: int = 4, seed: int = 0, base_na
 class Workshop:
     """Models of tiny random weights with adapters written to disk."""
 
-    tiny: object
+    tiny: Any
     folder: Path
 
     def written(self, name: str, adapter: Adapter) -> Path:
@@ -281,6 +284,20 @@ def test_weights_that_an_adapter_leaves_as_they_are_lie_in_memory_once(tiny, wor
     low_rank = places(networks.adapted(AdapterSource(every, "low-rank")))
     assert plain < low_rank
     assert len(low_rank - plain) == 2 * 4 * 2
+
+
+def test_weights_with_adapters_go_with_their_model_and_wait_for_no_collection_of_garbage(tiny, workshop):
+    config = tiny.config()
+    folder = workshop.written("a", random_adapter(config))
+    model = workshop.model(config, {mode: AdapterSource(folder, mode) for mode in MODES})
+    weights = [weakref.ref(weight) for mode in MODES for weight in model.runner_with(mode).weights]
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert not any(weight() is not None for weight in weights)
+    finally:
+        gc.enable()
 
 
 def test_quantised_weights_of_a_merged_adapter_are_kept_beside_those_of_its_base(tiny, workshop):

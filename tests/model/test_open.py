@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import jax
 import numpy as np
 import pytest
 
 from capibara.config.schema import ModelSettings
-from capibara.model import ModelNotFound, Sampling, open_model
+from capibara.model import JaxLanguageModel, ModelNotFound, Sampling, open_model
 from capibara.model.runner import cache_slots, chunks_of
 from capibara.model.weight_cache import packed_weights
+
+from .test_folder import write_folder
 
 
 def test_the_default_is_the_bundled_model(bundled_model):
@@ -110,6 +114,21 @@ def test_kept_weights_are_taken_over_by_the_device_without_a_copy(tiny, tmp_path
     kept = packed_weights(checkpoint, "int8", tmp_path)
     for weight in kept.values():
         assert jax.device_put(weight, jax.devices("cpu")[0]).unsafe_buffer_pointer() == weight.ctypes.data
+
+
+def test_weights_go_with_their_model_and_wait_for_no_collection_of_garbage(tiny, tmp_path):
+    write_folder(tmp_path / "tiny", tiny)
+    model = open_model(ModelSettings(path=str(tmp_path / "tiny")), cache=tmp_path / "cache")
+    assert isinstance(model, JaxLanguageModel)
+    model.warm_up()
+    weights = [weakref.ref(weight) for weight in model.runner.weights]
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert not any(weight() is not None for weight in weights)
+    finally:
+        gc.enable()
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_loading(tiny, tmp_path, caplog):

@@ -23,9 +23,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     prompts: list[str] = []
 
     def noting(real: Callable) -> Callable:
-        def method(self, prompt, sampling, cancel=None):
+        def method(self, prompt, sampling, *rest, **options):
             prompts.append(prompt if isinstance(prompt, str) else self.render(prompt))
-            return real(self, prompt, sampling, cancel)
+            return real(self, prompt, sampling, *rest, **options)
 
         return method
 

@@ -61,7 +61,7 @@ SCALE = np.float32(1.0)  # what is frozen
 class Sine:
     """Batches of the given sizes, in turn; one row of each is masked."""
 
-    def __init__(self, sizes: tuple[int, ...] = (8, 4, 8, 4, 8), pause: float = 0.0) -> None:
+    def __init__(self, sizes: tuple[int, ...] = (8, 8, 8, 8, 8), pause: float = 0.0) -> None:
         self.sizes, self.pause = sizes, pause
 
     def steps(self, number: int) -> int:

@@ -1,0 +1,67 @@
+"""Causal attention of whole sequences against the textbook formula, forward and backward."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from capibara.model import attention
+from capibara.model.attention import causal_attention
+
+SHAPES = [(1, 2, 2, 1, 8), (2, 4, 2, 7, 8), (2, 6, 2, 33, 16), (1, 3, 1, 64, 64)]
+
+
+def textbook(q_BNTH, k_BKTH, v_BKTH, segments_BT=None):
+    groups = q_BNTH.shape[1] // k_BKTH.shape[1]
+    k_BNTH, v_BNTH = (jnp.repeat(x.astype(jnp.float32), groups, axis=1) for x in (k_BKTH, v_BKTH))
+    scores = jnp.einsum("bnth,bnsh->bnts", q_BNTH.astype(jnp.float32), k_BNTH) / np.sqrt(q_BNTH.shape[-1])
+    seen = jnp.tril(jnp.ones(scores.shape[-2:], bool))[None, None]
+    if segments_BT is not None:
+        seen = seen & (segments_BT[:, None, :, None] == segments_BT[:, None, None, :])
+    return jnp.einsum("bnts,bnsh->bnth", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1), v_BNTH)
+
+
+def operands(shape, dtype=jnp.float32):
+    B, N, K, T, H = shape
+    keys = jax.random.split(jax.random.key(T), 4)
+    sizes = [(B, N, T, H), (B, K, T, H), (B, K, T, H), (B, N, T, H)]
+    return [jax.random.normal(key, size).astype(dtype) for key, size in zip(keys, sizes, strict=True)]
+
+
+def both(function, operands, change):
+    """The output, and what ``change`` of it makes of the operands."""
+    output, back = jax.vjp(function, *operands)
+    return output, *back(change.astype(output.dtype))
+
+
+@pytest.fixture(params=[512, 16], ids=["one-block", "blocks"])
+def block(request, monkeypatch):
+    monkeypatch.setattr(attention, "_LARGEST_BLOCK", request.param)
+
+
+@pytest.mark.parametrize("method", ["loop", "batched"])
+@pytest.mark.parametrize("segmented", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.usefixtures("block")
+def test_output_and_gradients_equal_the_formula(shape, segmented, method):
+    *given, change = operands(shape)
+    B, *_, T, _ = shape
+    segments = np.sort(np.random.default_rng(T).integers(1, 4, (B, T)), axis=1) if segmented else None
+    ours = both(lambda q, k, v: causal_attention(q, k, v, segments, method), given, change)
+    theirs = both(lambda q, k, v: textbook(q, k, v, segments), given, change)
+    for mine, theirs_ in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, theirs_, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ["loop", "batched"])
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 3, 1, 100, 24), (3, 9, 3, 130, 64)])
+def test_bfloat16_stays_within_its_rounding(shape, method):
+    *given, change = operands(shape, jnp.bfloat16)
+    ours = jax.jit(lambda *x: both(lambda q, k, v: causal_attention(q, k, v, None, method), x[:3], x[3]))
+    theirs = both(textbook, given, change)
+    for mine, theirs_ in zip(ours(*given, change), theirs, strict=True):
+        assert mine.dtype == jnp.bfloat16
+        error = np.abs(np.asarray(mine, np.float32) - np.asarray(theirs_, np.float32)).max()
+        assert error <= 0.03 * np.abs(np.asarray(theirs_, np.float32)).max()
