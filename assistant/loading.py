@@ -144,7 +144,7 @@ def _load(settings: ModelSettings, instead_of: LanguagePart | None) -> LoadedMod
         _give_way()
     try:
         model = open_model(settings)
-        model.warm_up(before)
+        model.warm_up(before, adapters=model.adapters)
     except ModelError as error:
         return LoadedModel(None, str(error))
     except Exception as error:  # noqa: BLE001 -- a checkpoint is a stranger's file, and quotes need no model

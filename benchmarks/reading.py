@@ -21,7 +21,7 @@ from pathlib import Path
 from capibara.assistant.dataset import Question, indexed, read_passages, read_questions
 from capibara.assistant.reading import NOT_STATED, READER, parse_reading, reader_messages
 from capibara.assistant.scoring import contains, exact_match, token_f1
-from capibara.config.schema import ModelSettings, Settings
+from capibara.config.schema import AssistantSettings, ModelSettings, Settings
 from capibara.model import AdapterSource, open_model
 from capibara.model.protocol import Sampling
 
@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plain", action="store_true", help="without the adapter")
     parser.add_argument("--adapter", type=Path, help="another adapter's folder than the bundled one")
+    bias = AssistantSettings().abstain_bias
+    parser.add_argument("--bias", type=float, default=bias, help="as assistant.abstain_bias (default: %(default)s)")
     parser.add_argument("--style", default="short", choices=("short", "sentence", "quote"))
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N wrong answers")
     given = parser.parse_args()
@@ -47,11 +49,12 @@ def gold(given: argparse.Namespace) -> dict[str, float]:
     questions = random.Random(given.seed).sample(answerable, min(given.sample, len(answerable)))
     model = open_model(ModelSettings(), adapters={READER: AdapterSource(given.adapter)} if given.adapter else None)
     adapter = None if given.plain else READER
+    sampling = Sampling(max_tokens=48, opening_bias=None if given.plain else (NOT_STATED, given.bias))
     exact, f1, held, refused, seconds = [], [], [], [], []
     for number, question in enumerate(questions, start=1):
         began = time.perf_counter()
         messages = reader_messages(question.question, [passages[question.passage_id]])
-        text = model.generate(messages, Sampling(max_tokens=48), adapter=adapter).text.strip()
+        text = model.generate(messages, sampling, adapter=adapter).text.strip()
         seconds.append(time.perf_counter() - began)
         reading = parse_reading(text)
         phrase = reading.phrase if reading else "" if text == NOT_STATED else text
@@ -82,8 +85,8 @@ def abstention(given: argparse.Namespace) -> dict[str, float]:
     answerable = draw.sample(left, min(given.sample, len(left)))
     settings = Settings.model_validate(
         {
-            "assistant": {"answer_style": given.style},
-            "model": {"adapters": {READER: str(given.adapter)} if given.adapter else {}},
+            "assistant": {"answer_style": given.style, "abstain_bias": given.bias},
+            "model": {"reader": str(given.adapter or "auto")},
         }
     )
     with indexed(kept, settings, lambda *_: None) as assistant:

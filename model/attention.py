@@ -9,12 +9,16 @@ R rows of scores (G times the tokens of a block). An ellipsis stands for the axe
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from .bits import from_bits, to_bits
 
 Method = Literal["loop", "batched", "cudnn"]
 """``loop``: one sequence and key head after the other, which keeps the scores in a CPU's cache. ``batched``: all at
@@ -46,14 +50,41 @@ def causal_attention(
     q_BKGTH = q_BNTH.reshape(B, K, N // K, T, H)
     segments_BKT = None if segments_BT is None else jnp.broadcast_to(segments_BT[:, None], (B, K, T))
     if method == "loop":
-        each = jax.tree.map(lambda x: x.reshape(B * K, *x.shape[2:]), (q_BKGTH, k_BKTH, v_BKTH, segments_BKT))
-        return jax.lax.map(lambda one: _attend(*one), each).reshape(B, N, T, H)
-    return _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT).reshape(B, N, T, H)
+        each = [x.reshape(B * K, *x.shape[2:]) for x in (q_BKGTH, k_BKTH, v_BKTH)]
+        mixed = _attend(*each, None if segments_BKT is None else segments_BKT.reshape(B * K, T), _looped)
+    else:
+        mixed = _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT, _at_once)
+    return mixed.reshape(B, N, T, H)
 
 
-@jax.custom_vjp
-def _attend(q_GTH: Array, k_TH: Array, v_TH: Array, segments_T: Array | None) -> Array:
-    return _forward(q_GTH, k_TH, v_TH, segments_T)[0]
+def _at_once(function: Callable[..., PyTree], *operands: PyTree) -> PyTree:
+    return function(*operands)
+
+
+def _looped(function: Callable[..., PyTree], *operands: PyTree) -> PyTree:
+    """``function`` over the first axis of ``operands``, one after the other."""
+    return from_bits(jax.lax.map(lambda each: to_bits(function(*from_bits(each))), to_bits(operands)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _attend(
+    q_GTH: Array, k_TH: Array, v_TH: Array, segments_T: Array | None, apply: Callable[..., PyTree]
+) -> Float[Array, "... G T H"]:
+    return apply(_forward, q_GTH, k_TH, v_TH, segments_T)[0]
+
+
+def _attend_and_keep(q_GTH, k_TH, v_TH, segments_T, apply):
+    output_GTH, sums_GT1 = apply(_forward, q_GTH, k_TH, v_TH, segments_T)
+    return output_GTH, (q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1)
+
+
+def _to_operands(apply, kept, change_GTH):
+    segments_T = kept[3]
+    to_segments = None if segments_T is None else np.zeros(segments_T.shape, jax.dtypes.float0)
+    return *apply(_backward, *kept, change_GTH), to_segments
+
+
+_attend.defvjp(_attend_and_keep, _to_operands)
 
 
 def _forward(q_GTH, k_TH, v_TH, segments_T):
@@ -69,12 +100,10 @@ def _forward(q_GTH, k_TH, v_TH, segments_T):
         mixed_RH = _product(weights_RS.astype(v_TH.dtype), v_TH[..., seen, :]) / sum_R1
         outputs.append(_heads(mixed_RH.astype(q_GTH.dtype), q_GTH, end - start))
         sums.append(_heads(largest_R1 + jnp.log(sum_R1), q_GTH, end - start))
-    output_GTH = jnp.concatenate(outputs, axis=-2)
-    return output_GTH, (q_GTH, k_TH, v_TH, segments_T, output_GTH, jnp.concatenate(sums, axis=-2))
+    return jnp.concatenate(outputs, axis=-2), jnp.concatenate(sums, axis=-2)
 
 
-def _backward(kept, change_GTH):
-    q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1 = kept
+def _backward(q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1, change_GTH):
     scale, dtype = q_GTH.shape[-1] ** -0.5, q_GTH.dtype
     keys_HT, values_HT = k_TH.swapaxes(-1, -2), v_TH.swapaxes(-1, -2)
     shares_GT1 = jnp.sum(change_GTH.astype(jnp.float32) * output_GTH.astype(jnp.float32), axis=-1, keepdims=True)
@@ -91,11 +120,7 @@ def _backward(kept, change_GTH):
         to_values_SH = _product(weights_RS.astype(dtype).swapaxes(-1, -2), change_RH)
         to_values_TH = to_values_TH.at[..., seen, :].add(to_values_SH)
         to_keys_TH = to_keys_TH.at[..., seen, :].add(_product(to_scores_RS.swapaxes(-1, -2), q_RH))
-    to_segments = None if segments_T is None else np.zeros(segments_T.shape, jax.dtypes.float0)
-    return jnp.concatenate(to_queries, axis=-2), to_keys_TH.astype(dtype), to_values_TH.astype(dtype), to_segments
-
-
-_attend.defvjp(_forward, _backward)
+    return jnp.concatenate(to_queries, axis=-2), to_keys_TH.astype(dtype), to_values_TH.astype(dtype)
 
 
 def _blocks(tokens: int) -> list[tuple[int, int]]:

@@ -46,9 +46,7 @@ class RootMeanSquare(nnx.Module):
         self.epsilon = epsilon
 
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        exact_BTD = x_BTD.astype(jnp.float32)
-        mean_BT1 = jnp.mean(jnp.square(exact_BTD), axis=-1, keepdims=True)
-        return (exact_BTD * jax.lax.rsqrt(mean_BT1 + self.epsilon) * self.scale[...]).astype(x_BTD.dtype)
+        return _normed(x_BTD, self.scale[...], self.epsilon)
 
 
 class Attention(nnx.Module):
@@ -93,9 +91,9 @@ class Attention(nnx.Module):
         B, T, D = x_BTD.shape
         both = self.heads + 2 * self.kv_heads
         mixed_BNTH = self.inputs(x_BTD.reshape(B * T, D)).reshape(B, T, both, self.head_width).swapaxes(1, 2)
-        turned_BNTH = _rotate(mixed_BNTH[:, : self.heads + self.kv_heads], rotation)
-        keys, values = turned_BNTH[:, self.heads :], mixed_BNTH[:, self.heads + self.kv_heads :]
-        return turned_BNTH[:, : self.heads], LayerCache(keys, values)
+        to_turn, values = jnp.split(mixed_BNTH, [self.heads + self.kv_heads], axis=1)
+        queries, keys = jnp.split(_rotate(to_turn, rotation), [self.heads], axis=1)
+        return queries, LayerCache(keys, values)
 
 
 class FeedForward(nnx.Module):
@@ -107,7 +105,7 @@ class FeedForward(nnx.Module):
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         both_RF = self.inputs(x_BTD.reshape(-1, x_BTD.shape[-1]))
         gate_RF, value_RF = jnp.split(both_RF, 2, axis=-1)
-        return self.output(jax.nn.silu(gate_RF) * value_RF).reshape(x_BTD.shape)
+        return self.output(_gated(gate_RF, value_RF)).reshape(x_BTD.shape)
 
 
 class DecoderLayer(nnx.Module):
@@ -167,6 +165,19 @@ class Decoder(nnx.Module):
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         head = self.embedding if self.head is None else self.head
         return head(self.norm(x_BTD).reshape(-1, x_BTD.shape[-1])).reshape(*x_BTD.shape[:-1], -1)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=2)
+def _normed(x_BTD: Array, scale_D: Array, epsilon: float) -> Array:
+    exact_BTD = x_BTD.astype(jnp.float32)
+    mean_BT1 = jnp.mean(jnp.square(exact_BTD), axis=-1, keepdims=True)
+    return (exact_BTD * jax.lax.rsqrt(mean_BT1 + epsilon) * scale_D).astype(x_BTD.dtype)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def _gated(gate_RF: Array, value_RF: Array) -> Array:
+    """Made again in a backward pass, as norms are: they cost less than the memory of what they pass through."""
+    return jax.nn.silu(gate_RF) * value_RF
 
 
 @functools.partial(jax.jit, static_argnums=0)

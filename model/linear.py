@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int8, PRNGKeyArray
 
 from .adapter_files import LoraFactors
+from .bits import from_bits, to_bits
 
 _LARGEST = 127.0
 _REMAINDERS = 254.0
@@ -113,7 +114,10 @@ class AdaptedLinear(nnx.Module):
 
     def __call__(self, x_RK: Float[Array, "R K"]) -> Float[Array, "R N"]:
         given_RK = x_RK if self.key is None else _dropped_out(x_RK, self.dropout, self.key)
-        return self.base(x_RK) + product(product(given_RK, self.down[...]), self.up[...])
+        low_RJ = product(given_RK, self.down[...])
+        if isinstance(self.base, Linear) and x_RK.dtype != jnp.float32:
+            return _product_of_both(x_RK, low_RJ, self.base.weight[...], self.up[...])
+        return self.base(x_RK) + product(low_RJ, self.up[...])
 
 
 def _dropped_out(x_RK: Array, rate: float, key: PRNGKeyArray) -> Array:
@@ -146,12 +150,45 @@ def _to_operands(_: np.dtype, operands: tuple[Array, Array], change_RN: Array) -
     """JAX would multiply float32 by bfloat16 here, for which no processor has an instruction."""
     x_RK, weight_NK = operands
     change_RN, rounded_NK = change_RN.astype(x_RK.dtype), weight_NK.astype(x_RK.dtype)
-    to_x_RK = jax.lax.dot_general(change_RN, rounded_NK, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
-    to_weight_NK = jax.lax.dot_general(change_RN, x_RK, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+    to_x_RK, to_weight_NK = _sums(change_RN, rounded_NK, 1, 0), _sums(change_RN, x_RK, 0, 0)
     return to_x_RK.astype(x_RK.dtype), to_weight_NK.astype(weight_NK.dtype)
 
 
 _rounded_product.defvjp(_keep_operands, _to_operands)
+
+
+@jax.custom_vjp
+def _product_of_both(x_RK: Array, low_RJ: Array, weight_NK: Array, up_NJ: Array) -> Array:
+    """``x · weightᵀ + low · upᵀ`` as one product: a second one would write, and a sum read, all outputs again."""
+    both_NJ = _side_by_side(weight_NK.astype(x_RK.dtype), up_NJ.astype(x_RK.dtype))
+    return _product(_side_by_side(x_RK, low_RJ), both_NJ, jnp.float32).astype(x_RK.dtype)
+
+
+def _keep_both_operands(*operands: Array) -> tuple[Array, tuple[Array, ...]]:
+    return _product_of_both(*operands), operands
+
+
+def _to_both_operands(operands: tuple[Array, ...], change_RN: Array) -> tuple[Array, ...]:
+    x_RK, low_RJ, weight_NK, up_NJ = operands
+    both_NJ = _side_by_side(weight_NK.astype(x_RK.dtype), up_NJ.astype(x_RK.dtype))
+    to_inputs_RJ = _sums(change_RN, both_NJ, 1, 0).astype(x_RK.dtype)
+    to_x_RK, to_low_RJ = jnp.split(to_inputs_RJ, [x_RK.shape[1]], axis=1)
+    # Each is a product of its own, so that nobody computes the gradient of a frozen weight.
+    to_weight_NK, to_up_NJ = _sums(change_RN, x_RK, 0, 0), _sums(change_RN, low_RJ, 0, 0)
+    return to_x_RK, to_low_RJ, to_weight_NK.astype(weight_NK.dtype), to_up_NJ.astype(up_NJ.dtype)
+
+
+_product_of_both.defvjp(_keep_both_operands, _to_both_operands)
+
+
+def _side_by_side(left: Array, right: Array) -> Array:
+    return from_bits(jnp.concatenate(to_bits([left, right]), axis=-1))
+
+
+def _sums(left: Array, right: Array, over_left: int, over_right: int) -> Array:
+    """A product summed in float32 over one axis of each."""
+    axes = (((over_left,), (over_right,)), ((), ()))
+    return jax.lax.dot_general(left, right, axes, preferred_element_type=jnp.float32)
 
 
 def _product(x_RK: Array, weight_NK: Array, accumulate: type) -> Array:

@@ -6,19 +6,20 @@ Axes: L layers, V vocabulary, J ranks of the adapted parts of a matrix together;
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..adapter_files import LoraFactors
 from ..architecture import DecoderConfig
 from ..attention import Method
-from ..decoder import Attention, DecoderLayer, FeedForward, RootMeanSquare, rotation_at
+from ..bits import from_bits, to_bits
+from ..decoder import Attention, DecoderLayer, FeedForward, RootMeanSquare, Rotation, rotation_at
 from ..linear import AdaptedLinear, Linear, join_factors
 from ..matrices import Matrix, matrices
 from .lora import LoraTree
@@ -119,19 +120,46 @@ def hidden_states(
     x_BTD = weights.embedding[tokens_BT].astype(run.compute)
     rotation = rotation_at(config, _positions(tokens_BT, segments_BT))
 
-    def step(x_BTD: Array, given: tuple[dict[str, Array], StackedFactors, PRNGKeyArray | None]) -> tuple[Array, None]:
-        layer = _layer(config, *given, dropout, run.attention)
-        return layer(x_BTD, rotation, jnp.int32(0), None, segments_BT)[0], None
+    def step(x_BTD: Array, own: _LayersOwn, common: tuple[Rotation, Array | None]) -> Array:
+        rotation, segments_BT = common
+        layer = _layer(config, from_bits(own.weights), own.factors, own.key, dropout, run.attention)
+        return layer(x_BTD, rotation, jnp.int32(0), None, segments_BT)[0]
 
-    body = jax.checkpoint(step, prevent_cse=not run.scan) if run.remat else step
+    common = (rotation, segments_BT)
     keys = jax.random.split(key, config.layers) if dropout and key is not None else None
-    given = (weights.layers, factors, keys)
+    own = _LayersOwn(to_bits(weights.layers), factors, keys)
+    if run.remat:
+        step = jax.checkpoint(step, prevent_cse=not run.scan)
     if run.scan:
-        x_BTD = jax.lax.scan(body, x_BTD, given)[0]
+        step = _keeping_bits(step)
+        x_BTD = jax.lax.scan(lambda x_BTD, own: (step(x_BTD, own, common), None), x_BTD, own)[0]
     else:
         for index in range(config.layers):
-            x_BTD = body(x_BTD, jax.tree.map(lambda stack, index=index: stack[index], given))[0]
+            x_BTD = step(x_BTD, jax.tree.map(lambda stack, index=index: stack[index], own), common)
     return RootMeanSquare(weights.norm, config.norm_epsilon)(x_BTD)
+
+
+class _LayersOwn(NamedTuple):
+    """What one layer has that others have not."""
+
+    weights: dict[str, Array]
+    factors: StackedFactors
+    key: PRNGKeyArray | None
+
+
+def _keeping_bits(step: Callable[..., Array]) -> Callable[..., Array]:
+    """``step``, which keeps bfloat16 values for its backward pass as bits: a scan puts them into stacks."""
+
+    def forward(*operands: PyTree) -> tuple[Array, PyTree]:
+        result, back = jax.vjp(step, *operands)
+        return result, to_bits(back)
+
+    def backward(back: PyTree, change: Array) -> PyTree:
+        return from_bits(back)(change)
+
+    kept = jax.custom_vjp(step)
+    kept.defvjp(forward, backward)
+    return kept
 
 
 def _layer(

@@ -190,7 +190,7 @@ def note(tmp_path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("style", ["evidence", "compose"])
+@pytest.mark.parametrize("style", ["sentence", "compose"])
 def test_a_context_too_small_for_the_prompt_leaves_quotes(tmp_path, note, style):
     overrides = {"model.context_tokens": 128, "generation.max_tokens": 120, "assistant.answer_style": style}
     with Assistant.open(tmp_path / "data", overrides=overrides) as assistant:

@@ -82,7 +82,7 @@ def test_a_folder_that_is_missing_is_told_with_the_file(config, write, arguments
 
 
 OLD = "# old\nlog_level = 'info'\nhf_token = 's3cret'\nport = 8000\ntop_k = 500\n"
-NEW = {"schema_version": 2, "rag": {"top_k": 100}, "logging": {"level": "info"}, "keys": {"hub": "s3cret"}}
+NEW = {"schema_version": 3, "rag": {"top_k": 100}, "logging": {"level": "info"}, "keys": {"hub": "s3cret"}}
 
 
 def test_migrate_prints_the_file_and_reports_each_key_beside_it(config, write, tmp_path):

@@ -105,7 +105,7 @@ def test_the_word_none_is_taken_for_numbers_only_where_the_setting_is_optional(s
         "keys.hub = 5",
         "extends = 5",
         "extends = [1]",
-        "schema_version = 3",
+        "schema_version = 4",
         'schema_version = "2"',
         "variants.b.shar = 0.1",
         "variants.b.share = 2",

@@ -14,7 +14,7 @@ from capibara.config.fingerprint import LARGEST_FILE
 from capibara.config.keys import setting_at
 from capibara.config.migrate import Migration, migrate
 from capibara.config.migrate_legacy import _RULES
-from capibara.config.migrations import RENAMED
+from capibara.config.migrations import RENAMED, REVALUED
 from capibara.config.sources import split_key
 
 FLAT_KEYS = sorted({*_RULES} - {"further models", "models of no name"})
@@ -56,10 +56,10 @@ alpha = 0.3
 
 def test_a_file_of_version_1_keeps_its_comments_and_its_order(write):
     migration = migrate(write(VERSION_1))
-    expected = VERSION_1.replace("= 1   #", "= 2   #").replace("hub_token", "keys.hub")
+    expected = VERSION_1.replace("= 1   #", "= 3   #").replace("hub_token", "keys.hub")
     assert migration.text == expected
     assert fate(migration, "hub_token") == ("mapped", "keys.hub", "hf_s3cret", "renamed")
-    assert fate(migration, "schema_version")[:3] == ("mapped", "schema_version", 2)
+    assert fate(migration, "schema_version")[:3] == ("mapped", "schema_version", 3)
     assert fate(migration, "voice.model")[0] == "unchanged"
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_was_migrated_has_nothing_left_to_do(write, text):
 
 def test_a_renamed_key_goes_into_the_table_where_there_is_one(write):
     text = migrate(write('hub_token = "x"\n[rag]\nalpha = 0.3\n[keys]\n# none yet\n')).text
-    assert text == 'schema_version = 2\n[rag]\nalpha = 0.3\n[keys]\n# none yet\nhub = "x"\n'
+    assert text == 'schema_version = 3\n[rag]\nalpha = 0.3\n[keys]\n# none yet\nhub = "x"\n'
 
 
 def test_todays_name_wins_over_an_earlier_one(write):
@@ -99,7 +99,7 @@ def test_a_value_beyond_todays_range_is_clamped_where_it_stands(write):
 
 def test_an_unknown_key_is_dropped_with_what_was_probably_meant(write):
     migration = migrate(write("schema_version = 1\n[rag]\ntopk = 5\nalpha = 0.3 # here\n[shop]\na = 1\n"))
-    assert migration.text == "schema_version = 2\n[rag]\nalpha = 0.3 # here\n"
+    assert migration.text == "schema_version = 3\n[rag]\nalpha = 0.3 # here\n"
     assert fate(migration, "rag.topk")[3] == "unknown key rag.topk; did you mean rag.top_k?"
     assert fate(migration, "shop")[0] == "dropped"
 
@@ -107,6 +107,15 @@ def test_an_unknown_key_is_dropped_with_what_was_probably_meant(write):
 @pytest.mark.parametrize("names", RENAMED.values())
 def test_every_renamed_key_leads_to_a_setting(names):
     assert all(setting_at(split_key(new)) and not setting_at(split_key(old)) for old, new in names.items())
+
+
+@pytest.mark.parametrize("values", REVALUED.values())
+def test_every_renamed_value_is_one_that_its_setting_takes(write, values):
+    for key, names in values.items():
+        for old, new in names.items():
+            migration = migrate(write(f'schema_version = 2\n{key} = "{old}"  # so far\n'))
+            assert f'{key} = "{new}"  # so far' in migration.text
+            assert fate(migration, key) == ("mapped", key, new, f'"{old}" is called so today')
 
 
 # The flat keys of the prototypes
@@ -171,7 +180,7 @@ def test_a_key_of_a_prototype_is_carried_over(write, line, key, value, why):
     assert found[:3] == ("mapped", key, value)
     assert why in found[3]
     tree = tomllib.loads(migration.text)
-    assert tree.pop("schema_version") == 2
+    assert tree.pop("schema_version") == 3
     for name in split_key(key):
         tree = tree[name]
     assert tree == value
@@ -206,7 +215,7 @@ def test_what_has_no_meaning_today_is_dropped_with_the_reason(write, line, why):
     found = fate(migration, line.partition(" = ")[0])
     assert found[:3] == ("dropped", "", None)
     assert why in found[3]
-    assert tomllib.loads(migration.text) == {"schema_version": 2}
+    assert tomllib.loads(migration.text) == {"schema_version": 3}
 
 
 @pytest.mark.parametrize(
@@ -254,19 +263,19 @@ def test_where_two_keys_mean_the_same_the_more_exact_one_is_taken(write, text, w
 def test_a_flat_file_becomes_a_new_one_in_the_schemas_order(write):
     text = migrate(write('# old\nlog_level = "info"\ntop_k = 5\ndata_dir = "x"\nmodel_name = "a"\n')).text
     assert text == (
-        "# Made from old.toml by `capibara config migrate`.\nschema_version = 2\n"
+        "# Made from old.toml by `capibara config migrate`.\nschema_version = 3\n"
         'data_dir = "x"\n\n[model]\npath = "a"\n\n[rag]\ntop_k = 5\n\n[logging]\nlevel = "info"\n'
     )
 
 
 def test_the_line_that_names_the_schema_for_editors_stays_the_first(write):
     text = "#:schema ./capibara.schema.json\r\n# search\r\nrag.alpha = 0.3\r\n"
-    assert migrate(write(text)).text.splitlines()[:3] == [text.splitlines()[0], "schema_version = 2", "# search"]
+    assert migrate(write(text)).text.splitlines()[:3] == [text.splitlines()[0], "schema_version = 3", "# search"]
 
 
 def test_flat_keys_in_a_file_of_today_are_carried_over_too(write):
     text = migrate(write('log_level = "info"  # more\n\n# search\n[rag]\nalpha = 0.3\n')).text
-    assert text == 'schema_version = 2\nlogging.level = "info"  # more\n\n# search\n[rag]\nalpha = 0.3\n'
+    assert text == 'schema_version = 3\nlogging.level = "info"  # more\n\n# search\n[rag]\nalpha = 0.3\n'
 
 
 def test_json_becomes_toml(write):
@@ -274,7 +283,7 @@ def test_json_becomes_toml(write):
     migration = migrate(write(json.dumps(old), "settings.json"))
     tree = tomllib.loads(migration.text)
     assert tree == {
-        "schema_version": 2,
+        "schema_version": 3,
         "model": {"path": "a"},
         "rag": {"alpha": 0.3, "top_k": 3},
         "voice": {"language": "none"},
@@ -339,9 +348,9 @@ def test_paths_that_are_relative_to_the_file_are_known(write):
         ("[1]", "old.json", "old.json: must be a JSON object with a value for each key"),
         (b"# ma\xf1ana", "old.toml", "old.toml: not UTF-8 text; save the file as UTF-8"),
         (
-            "schema_version = 3",
+            "schema_version = 4",
             "old.toml",
-            "old.toml: written for settings of version 3, this Capibara knows 2: update it",
+            "old.toml: written for settings of version 4, this Capibara knows 3: update it",
         ),
     ],
     ids=["TOML", "deep", "JSON", "JSON list", "Latin-1", "newer"],

@@ -43,7 +43,7 @@ def test_a_long_value_is_told_in_part(write):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("3", "written for settings of version 3, this Capibara knows 2: update it"),
+        ("4", "written for settings of version 4, this Capibara knows 3: update it"),
         ("0", "schema_version must be a whole number from 1"),
         ("-1", "schema_version must be a whole number from 1"),
         ('"2"', "schema_version must be a whole number from 1"),
@@ -55,7 +55,7 @@ def test_a_version_of_the_schema_that_cannot_be_is_told(write, given, message):
     assert problems(write("c.toml", f"\nschema_version = {given}\nrag.nonsense = 1")) == [f"c.toml:2: {message}"]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_version_of_the_schema_that_is_known_is_taken(write, version):
     assert load(write("c.toml", f"schema_version = {version}\nrag.top_k = 3")).settings.rag.top_k == 3
 

@@ -6,9 +6,14 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from capibara.assistant import Assistant
+from capibara.config.schema import ModelSettings
+from capibara.model.adapter_files import Adapter, LoraFactors, write_adapter
+from capibara.model.matrices import module_shapes
+from capibara.model.open import open_checkpoint
 
 from ...model.conftest import Tiny, random_tensors
 from ...model.test_folder import write_folder
@@ -28,12 +33,13 @@ SETTINGS = """\
 [model]
 path = "{models}/one"
 compute = "float32"
-context_tokens = 512  # too few for the examples of a phrase, enough for short instructions to compose
+context_tokens = 512
 
 [generation]
 max_tokens = 8
 
 [assistant]
+answer_style = "quote"
 least_support = 0.3
 evidence_sentences = 1
 
@@ -54,6 +60,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for seed, name in enumerate(("one", "other")):
         write_folder(folder / name, Tiny(tensors=functools.partial(random_tensors, seed=seed)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
+    """An adapter of random factors for the model ``one``."""
+    config = open_checkpoint(ModelSettings(path=str(models / "one"))).config
+    random = np.random.default_rng(0)
+    factors = {
+        name: LoraFactors(*(random.normal(size=shape).astype(np.float32) for shape in ((2, inputs), (outputs, 2))))
+        for name, (outputs, inputs) in module_shapes(config).items()
+    }
+    folder = tmp_path_factory.mktemp("reader")
+    write_adapter(folder, Adapter(2, 2.0, "one", factors))
     return folder
 
 

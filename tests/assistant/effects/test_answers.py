@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from capibara.assistant import Answer, AnswerReady, Assistant
+from capibara.assistant.reading import NOT_STATED
 from capibara.model.language_model import JaxLanguageModel
 
 from .observing import Changes, observes
@@ -95,6 +96,26 @@ def test_what_is_supported_too_little_is_not_answered(assistant: Assistant, chan
     answered = assistant.ask(KEY)
     change(assistant, {"assistant.least_support": 1.0})
     assert (answered.abstained, assistant.ask(KEY).abstained) == (False, True)
+
+
+@observes("assistant.abstain_bias")
+def test_the_reader_begins_to_abstain_as_readily_as_is_set(
+    assistant: Assistant, change: Changes, reader: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written: list[str] = []
+    real = JaxLanguageModel.generate
+
+    def noting(self, *given, **options):
+        generation = real(self, *given, **options)
+        written.append(generation.text)
+        return generation
+
+    monkeypatch.setattr(JaxLanguageModel, "generate", noting)
+    change(assistant, {"model.reader": str(reader), "assistant.answer_style": "short"})
+    for bias in (20.0, -20.0):
+        change(assistant, {"assistant.abstain_bias": bias})
+        assert assistant.ask(KEY).removed_phrases == 1  # random factors make up what they write
+    assert [text[:1] == NOT_STATED[:1] for text in written] == [True, False]
 
 
 @observes("assistant.max_words")

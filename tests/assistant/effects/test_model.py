@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 
 from capibara.assistant import Assistant
 from capibara.config import ConfigError
+from capibara.model import Sampling
 from capibara.model.language_model import JaxLanguageModel
 
 from .observing import Changes, observes
@@ -68,6 +70,39 @@ def test_the_weights_go_to_the_device_that_is_named_if_it_is_there(assistant: As
     with pytest.raises(ConfigError, match=f"JAX finds no {missing} here"):
         assistant.update({"model.device": missing})
     assert assistant.settings.model.device == "cpu"
+
+
+@observes("model.reader")
+def test_the_adapter_that_is_named_reads(assistant: Assistant, change: Changes, reader: Path):
+    loaded(assistant)
+    change(assistant, {"model.reader": str(reader)})
+    model = loaded(assistant)
+    assert model.adapters == ("reader",)
+    texts = {model.generate(COST, Sampling(max_tokens=8), adapter=adapter).text for adapter in (None, "reader")}
+    assert len(texts) == 2
+
+
+def test_an_adapter_that_is_not_there_is_refused_and_the_model_stays(assistant: Assistant, tmp_path: Path):
+    before = loaded(assistant)
+    with pytest.raises(ConfigError, match="is no adapter"):
+        assistant.update({"model.reader": str(tmp_path / "nowhere")})
+    assert loaded(assistant) is before
+
+
+@observes("model.reader_mode")
+def test_low_rank_keeps_no_second_copy_of_the_weights(assistant: Assistant, change: Changes, reader: Path):
+    change(assistant, {"model.reader": str(reader)})
+    merged = bytes_held(assistant)
+    change(assistant, {"model.reader_mode": "low-rank"})
+    low_rank = bytes_held(assistant)
+    assert low_rank < merged
+
+
+def bytes_held(assistant: Assistant) -> int:
+    """On the device, once the model is loaded and what went before it has gone."""
+    loaded(assistant)
+    gc.collect()
+    return sum(array.nbytes for array in jax.live_arrays())
 
 
 def new_arrays(held: list[jax.Array]) -> list[jax.Array]:

@@ -30,7 +30,7 @@ from capibara.model.training.ranking_objective import (
     write_reranker,
 )
 
-CONFIG = EncoderConfig(60, 32, 2, 4, 48, 24, 2, 1e-12)
+CONFIG = EncoderConfig(60, 32, 1, 4, 48, 24, 2, 1e-12)
 LORA = LoraOptions(rank=4, alpha=8.0, targets=ENCODER_TARGETS)
 KEY = jax.random.key(0)
 
@@ -83,12 +83,12 @@ def test_an_adapter_begins_as_the_base(base: EncoderCheckpoint) -> None:
 
 
 def test_gradients_agree_with_numeric_differences_in_every_part(base: EncoderCheckpoint) -> None:
-    weights = away_from_the_start(init_ranking(base, LORA, KEY, whole=["encoder.layer.1.output.LayerNorm"]))
+    weights = away_from_the_start(init_ranking(base, LORA, KEY, whole=["encoder.layer.0.output.LayerNorm"]))
     batch = groups()
     loss = jax.jit(lambda w: objective().loss(w, base.weights, batch, KEY)[0])
     leaves, tree = jax.tree.flatten(weights)
     gradients = jax.tree.leaves(jax.grad(loss)(weights))
-    assert len(leaves) == 2 * 12 + 2 + 2
+    assert len(leaves) == 2 * 6 + 2 + 2
     for place, (leaf, gradient) in enumerate(zip(leaves, gradients, strict=True)):
         direction = jax.random.normal(jax.random.key(place), leaf.shape)
         direction /= jnp.linalg.norm(direction)
@@ -129,7 +129,7 @@ class Repeated:
 
 
 @pytest.mark.parametrize(
-    ("compute", "whole"), [(jnp.float32, []), (jnp.bfloat16, []), (jnp.float32, ["encoder.layer.1"])]
+    ("compute", "whole"), [(jnp.float32, []), (jnp.bfloat16, []), (jnp.float32, ["encoder.layer.0"])]
 )
 def test_eight_groups_are_learnt_by_heart(base: EncoderCheckpoint, tmp_path: Path, compute: type, whole: list) -> None:
     batch, ranker = groups(), objective(Computation(compute))
@@ -176,7 +176,7 @@ def test_what_is_written_scores_as_what_was_trained(base: EncoderCheckpoint, tmp
         elif name.startswith("embeddings"):
             state[name] = torch.from_numpy(values.astype(np.float32))
     config = BertConfig(
-        vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
+        vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48,
         max_position_embeddings=24,
     )  # fmt: skip
     model = BertModel(config, add_pooling_layer=False).eval()
@@ -196,7 +196,7 @@ def test_the_adapter_tells_what_it_was_trained_on(base: EncoderCheckpoint, tmp_p
     adapter = read_adapter(tmp_path)
     assert (adapter.base_name, adapter.rank, adapter.alpha, adapter.task) == ("tiny", 4, 8.0, "SEQ_CLS")
     assert set(adapter.whole) == {"score.weight", "score.bias"}
-    assert len(adapter.factors) == 12
+    assert len(adapter.factors) == 6
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["capibara_pairs"] == {"max_tokens": 24, "question_tokens": 8}
 
@@ -224,7 +224,7 @@ def test_a_folder_read_and_trained_has_the_bases_name(base: EncoderCheckpoint, t
     folder.mkdir()
     save_file(dict(base.weights), folder / "model.safetensors")
     sizes = {
-        "model_type": "bert", "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "model_type": "bert", "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
         "intermediate_size": 48, "max_position_embeddings": 24,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(sizes))
