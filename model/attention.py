@@ -51,7 +51,7 @@ def causal_attention(
     segments_BKT = None if segments_BT is None else jnp.broadcast_to(segments_BT[:, None], (B, K, T))
     if method == "loop":
         each = [x.reshape(B * K, *x.shape[2:]) for x in (q_BKGTH, k_BKTH, v_BKTH)]
-        mixed = _attend(*each, None if segments_BKT is None else segments_BKT.reshape(B * K, T), _looped)
+        mixed: Array = _attend(*each, None if segments_BKT is None else segments_BKT.reshape(B * K, T), _looped)
     else:
         mixed = _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT, _at_once)
     return mixed.reshape(B, N, T, H)
