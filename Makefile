@@ -25,10 +25,11 @@ install: .venv/installed
 	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Two files at a time: a file's fixtures, some of which load models, are made once for it. Threads that wait by spinning
-# would take the core from the other file.
+# Three files at a time on two cores, as many tests wait: for a watcher, for sound, for a program. A file's fixtures,
+# some of which load models, are made once for it. Threads that wait by spinning would take the core from another file.
+# Python keeps what it compiles, whatever is set: many tests start a program, which would compile its libraries anew.
 test: .venv/developer
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/developer
 	$(BIN)/ruff check .

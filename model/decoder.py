@@ -176,7 +176,7 @@ def _normed(x_BTD: Array, scale_D: Array, epsilon: float) -> Array:
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def _gated(gate_RF: Array, value_RF: Array) -> Array:
-    """Made again in a backward pass, as norms are: they cost less than the memory of what they pass through."""
+    """Made again in a backward pass, as norms and rotations are: that costs less than to keep what they pass through."""
     return jax.nn.silu(gate_RF) * value_RF
 
 
@@ -192,6 +192,7 @@ def rotation_at(config: DecoderConfig, positions_BT: Int[Array, "#B T"]) -> Rota
     return Rotation(jnp.cos(angles_BTH), jnp.sin(angles_BTH))
 
 
+@functools.partial(jax.checkpoint, prevent_cse=False)
 def _rotate(x_BNTH: Array, rotation: Rotation) -> Array:
     first, second = jnp.split(x_BNTH, 2, axis=-1)
     cos, sin = rotation.cos[:, None], rotation.sin[:, None]

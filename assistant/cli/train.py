@@ -1,4 +1,4 @@
-"""``capibara train reader|reranker|retrieve``."""
+"""``capibara train reader|reranker|retrieve|distil``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from .distil import distil
 from .failures import INTERRUPTED
 from .interrupt import Interruption
 from .invocation import Invocation, command
@@ -116,6 +117,9 @@ def retrieve(
         invocation.emit({"questions": len(found), "file": str(out)})
     else:
         write_line(f"{len(found)} questions: {out}")
+
+
+app.command()(distil)
 
 
 def _plan(

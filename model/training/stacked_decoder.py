@@ -95,7 +95,9 @@ def stack_factors(config: DecoderConfig, tree: LoraTree, scale: float) -> Stacke
     for kind, each in _kinds(config):
         parts = [over_layers(list(modules)) for modules in zip(*(matrix.parts for matrix in each), strict=True)]
         outputs = list(each[0].parts.values())
-        joined = jax.vmap(lambda parts, outputs=outputs: join_factors(parts, outputs, scale))(parts)
+        joined = jax.vmap(lambda parts, outputs=outputs: join_factors(parts, outputs, scale), axis_size=config.layers)(
+            parts
+        )
         if joined is not None:
             found[kind] = joined
     return found
