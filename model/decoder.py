@@ -176,7 +176,7 @@ def _normed(x_BTD: Array, scale_D: Array, epsilon: float) -> Array:
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def _gated(gate_RF: Array, value_RF: Array) -> Array:
-    """Made again in a backward pass, as norms and rotations are: that costs less than to keep what they pass through."""
+    """Made again in a backward pass, as norms and rotations are: less work than to keep what they pass through."""
     return jax.nn.silu(gate_RF) * value_RF
 
 
