@@ -14,7 +14,10 @@ import hashlib
 import json
 import math
 import random
+import statistics
+import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +25,12 @@ from pathlib import Path
 import numpy as np
 
 from capibara.config.schema import RagSettings
+from capibara.rag.adapter_reranker import AdapterReranker
 from capibara.rag.analysis import analyze, analyze_query, detect_language
 from capibara.rag.embedding import TransformerEmbedder, open_embedder
 from capibara.rag.fusion import convex, mix, rrf
-from capibara.rag.reranking import LateInteractionReranker
+from capibara.rag.protocols import Reranker
+from capibara.rag.reranking import LateInteractionReranker, open_reranker
 from capibara.rag.sparse import RankBm25Index
 
 ALPHAS = (0.2, 0.3, 0.4, 0.5, 0.6)
@@ -67,7 +72,10 @@ def _rank(
     language = max(languages, key=lambda code: sum(detect_language(t) == code for t in texts[:200]))
     sparse_index = RankBm25Index()
     sparse_index.upsert("all", [(i, analyze(text, language)) for i, text in passages.items()])
-    reranker = LateInteractionReranker(embedder, cache_bytes=2**30)
+    rerankers: dict[str, Reranker] = {"late interaction": LateInteractionReranker(embedder, cache_bytes=2**30)}
+    if isinstance(bundled := open_reranker(RagSettings(), embedder), AdapterReranker):
+        rerankers["adapter"] = bundled
+    seconds: dict[str, list[float]] = {name: [] for name in rerankers}
     stages: dict[str, list[Ranking]] = {}
     for query, query_D in zip(queries, queries_QD, strict=True):
         similarities = vectors_ND @ query_D
@@ -80,11 +88,16 @@ def _rank(
             found[f"convex {alpha}, floor for missing"] = convex(dense, sparse, alpha)
         for alpha in (0.3, 0.5):
             fused = found[f"convex {alpha}"]
-            scores = reranker.score(query.text, [passages[i] for i, _ in fused[:top]]).tolist()
-            for weight in MIXES:
-                found[f"convex {alpha}, reranked {weight}"] = _mixed(fused, scores, weight)
+            for name, reranker in rerankers.items():
+                began = time.perf_counter()
+                scores = reranker.score(query.text, [passages[i] for i, _ in fused[:top]]).tolist()
+                seconds[name].append(time.perf_counter() - began)
+                for weight in MIXES:
+                    found[f"convex {alpha}, {name} {weight}"] = _mixed(fused, scores, weight)
         for stage, ranking in found.items():
             stages.setdefault(stage, []).append(ranking)
+    for name, measured in seconds.items():
+        print(f"{name}: {1000 * statistics.median(measured):.0f} ms for {top} passages, median", file=sys.stderr)
     return stages
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -91,7 +91,7 @@ def train_reader(
     objective = DecoderObjective(checkpoint.config, lora, run)
     trainable, frozen = init_decoder(checkpoint, lora, jax.random.key(plan.seed), run)
     if plan.start is not None:
-        trainable = _taken_up(plan.start, trainable)
+        trainable = _taken_up(plan.start, cast("LoraTree", trainable))
     result = train(
         objective,
         trainable,

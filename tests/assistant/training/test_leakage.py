@@ -32,6 +32,6 @@ def test_no_training_passage_is_a_passage_of_an_evaluation(measured_on):
 
 @pytest.mark.parametrize("measured_on", ["squad/dev", "squad/dev-v2", "xquad-en", "xquad-es"])
 def test_hardly_a_passage_begins_like_one_of_an_evaluation(measured_on):
-    """SQuAD itself has two: articles on the immune system and on immunology share a paragraph each, otherwise edited."""
+    """SQuAD itself has two: articles on the immune system and on immunology share two paragraphs, edited."""
     beginnings = {text[:120] for text in passages(TRAINED_ON) if len(text) >= 120}
     assert len([text for text in passages(measured_on) if text[:120] in beginnings]) <= 2
