@@ -55,13 +55,14 @@ def reader(
     unfit: Annotated[
         Literal["skip", "refuse"], typer.Option(help="What to do with answers that are not in their passage.")
     ] = "skip",
+    start: Annotated[Path | None, typer.Option("--start", metavar="DIR", help="An adapter to go on from.")] = None,
     data_name: DataName = None,
     data_licence: Licence = "not stated",
 ) -> None:
     """Train the language model to answer in a few words from retrieved passages, or to say that they do not tell."""
     from ..training.reader import ReaderPlan, train_reader
 
-    plan = _plan(ReaderPlan, epochs, limit, held_out, learning_rate, rank, seed, unfit=unfit)
+    plan = _plan(ReaderPlan, epochs, limit, held_out, learning_rate, rank, seed, unfit=unfit, start=start)
 
     def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
         return train_reader(data, out, settings, plan, origin, **how)

@@ -77,11 +77,12 @@ def train_reranker(
     lora = LoraOptions(plan.rank, plan.alpha, ENCODER_TARGETS)
     objective = RankingObjective(checkpoint.config, lora, dropout=plan.dropout)
     tokens, pairs = PairTokens(base.transformer), PairFormat()
-    batching = RankingBatchOptions(plan.groups, plan.candidates, cipher=plan.cipher, seed=plan.seed)
+    groups = min(plan.groups, len(data.training))
+    batching = RankingBatchOptions(groups, plan.candidates, cipher=plan.cipher, seed=plan.seed)
     passages = tokens.ids([passage.text for passage in data.passages])
     batches = RankingBatches(_ranking(data, data.training, tokens, passages), tokens, pairs, batching)
     # All that the reranker will have to put in order, and the same at every evaluation.
-    fixed = replace(batching, groups=16, candidates=20, cipher=0.0)
+    fixed = replace(batching, groups=min(16, len(data.held_out)), candidates=20, cipher=0.0)
     held_out = RankingBatches(_ranking(data, data.held_out, tokens, passages), tokens, pairs, fixed)
     options = TrainingOptions(
         epochs=plan.epochs,
