@@ -8,6 +8,10 @@ import platform
 import pytest
 
 _LONG = (
+    "tests/model/training/test_checkpoints.py",
+    "tests/model/training/test_loop.py",
+    "tests/assistant/training/test_train_commands.py",
+    "tests/assistant/test_bundled_adapters.py",
     "tests/rag/test_crash.py",
     "tests/assistant/effects/test_model.py",
     "tests/assistant/test_cli_questions.py",
