@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..config.schema import Settings
 from ..model.errors import ModelError
-from ..model.protocol import FinishReason, Generation, LanguageModel, Sampling
+from ..model.protocol import FinishReason, LanguageModel, Sampling
 from ..rag.analysis import detect_language
 from ..rag.library import Library
 from ..rag.parts import SearchParts
@@ -162,7 +162,11 @@ class Answerer:
         return compose_prompt(model, draft.question, self._drawn(result), history, self._settings)
 
     def _to_read(self, draft: _Draft, model: LanguageModel, result: SearchResult) -> Prompt:
-        return reader_prompt(model, draft.question, self._drawn(result), self._settings)
+        """For all passages that fit the context, each alone."""
+        drawn = self._drawn(result)
+        alone = [reader_prompt(model, draft.question, [passage], self._settings) for passage in drawn]
+        fitting = [passage for prompt in alone for passage in prompt.passages]
+        return Prompt(alone[0].messages, tuple(fitting), len(drawn) - len(fitting))
 
     def _drawn(self, result: SearchResult) -> Sequence[Passage]:
         return result.passages[: self._settings.assistant.evidence_passages]
@@ -178,37 +182,54 @@ class Answerer:
         """The reader's phrase, if a passage holds it; what it made up is counted, and quotes take its place."""
         began = time.perf_counter()
         try:
-            generation = self._reading(model, prompt, cancel)
+            written = self._reading(draft, model, prompt.passages, cancel)
         except ModelError as error:
             draft.degraded.append(f"quotes only: {error}")
             yield from self._quoted(draft, ranked)
             return
         draft.timings["generate"] = time.perf_counter() - began
-        used = generation.usage
-        draft.usage = AnswerUsage(
-            used.prompt_tokens, used.completion_tokens, len(prompt.passages), prompt.passages_left_out
-        )
-        if generation.finish_reason == "cancelled":
+        if written is None:
             return
-        if generation.text.strip() == NOT_STATED:
+        text, passage = written
+        if text == NOT_STATED:
             draft.abstained = True
             yield draft.say(not_found(draft.language))
             return
-        reading = parse_reading(generation.text)
-        found = ground(reading, prompt.passages, ranked) if reading else None
-        if found is None:
+        reading = parse_reading(text)
+        others = [one for one in prompt.passages if one is not passage]
+        found = ground(reading, [passage, *others], ranked) if reading else None
+        if found is None or not _agreed(found, ranked[0], draft.language):
             draft.removed_phrases += 1
             yield from self._quoted(draft, ranked)
         else:
             yield self._phrased(draft, found)
 
-    def _reading(self, model: LanguageModel, prompt: Prompt, cancel: threading.Event) -> Generation:
-        """By the adapter that was trained to read; a model without one is asked in the same words."""
-        sampling = self._sampling()
-        if READER not in model.adapters:
-            return model.generate(prompt.messages, sampling, cancel)
-        bias = (NOT_STATED, self._settings.assistant.abstain_bias)
-        return model.generate(prompt.messages, dataclasses.replace(sampling, opening_bias=bias), cancel, adapter=READER)
+    def _reading(
+        self, draft: _Draft, model: LanguageModel, passages: Sequence[Passage], cancel: threading.Event
+    ) -> tuple[str, Passage] | None:
+        """What the reader writes of the first passage that it says anything of, and that passage; None: cancelled.
+
+        It reads one passage after the other: a small model reads one better than three at once, and the first mostly
+        holds the answer. A model without the adapter is asked in the same words.
+        """
+        adapter, sampling = (READER if READER in model.adapters else None), self._sampling()
+        if adapter is not None:
+            bias = (NOT_STATED, self._settings.assistant.abstain_bias)
+            sampling = dataclasses.replace(sampling, opening_bias=bias)
+        for number, passage in enumerate(passages, start=1):
+            prompt = reader_prompt(model, draft.question, [passage], self._settings)
+            generation = model.generate(prompt.messages, sampling, cancel, adapter=adapter)
+            told, text = generation.usage, generation.text.strip()
+            draft.usage = AnswerUsage(
+                draft.usage.prompt_tokens + told.prompt_tokens,
+                draft.usage.completion_tokens + told.completion_tokens,
+                number,
+            )
+            if generation.finish_reason == "cancelled":
+                return None
+            if text != NOT_STATED:
+                return text, passage
+        return NOT_STATED, passages[-1]
 
     def _phrased(self, draft: _Draft, found: Grounded) -> TextDelta:
         draft.removed_markers += found.moved
@@ -255,3 +276,10 @@ class Answerer:
             chosen.seed,
             chosen.stop,
         )
+
+
+def _agreed(found: Grounded, best: Evidence, language: str | None) -> bool:
+    """The reader was trained on English questions: in another language it is believed where late interaction, which
+    needs no training, finds the same sentence."""
+    same = found.passage.chunk.id == best.passage.chunk.id and found.start <= best.start < found.end
+    return language in (None, "en") or same

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from ..rag.values import Passage, SearchResult
 from .assistant import Assistant
 from .dataset import Progress, Question, ids_of, indexed, read_passages, read_questions
 from .errors import AssistantError
-from .scoring import contains, mean_reciprocal_rank, percentile, recall_at, token_f1
+from .scoring import contains, mean_reciprocal_rank, percentile, recall_at, token_f1, without_markers
 
 Stage = Literal["dense", "sparse", "fused", "reranked"]
 STAGES: tuple[Stage, ...] = ("dense", "sparse", "fused", "reranked")
@@ -43,7 +44,7 @@ class RetrievalScores:
 @dataclass(frozen=True, slots=True)
 class AnswerScores:
     """``contains`` and ``f1`` against the references; ``citation_precision``: share of citations whose span in
-    the document's text is the quote. Lengths in words, markers not counted."""
+    the document's text is the quote. Lengths in words. Markers are no part of the text in any of them."""
 
     contains: float
     f1: float
@@ -158,12 +159,14 @@ def _answer_all(assistant: Assistant, questions: Sequence[Question], report: Pro
     pairs = list(zip(answers, questions, strict=True))
     if not pairs:
         raise AssistantError("no question of the sample has an answer: draw more with --sample")
-    words = [sum(not word.startswith("[") for word in answer.text.split()) for answer in answers]
+    said = [without_markers(answer.text) for answer in answers]
+    words = [len(text.split()) for text in said]
+    scored = list(zip(said, pairs, strict=True))
     citations = [citation for answer in answers for citation in answer.citations]
     exact = [assistant.library.text(one.document_id, one.start, one.end) == one.quote for one in citations]
     return AnswerScores(
-        contains=round(sum(contains(a.text, q.answers) for a, q in pairs) / len(pairs), 4),
-        f1=round(sum(token_f1(a.text, q.answers) for a, q in pairs) / len(pairs), 4),
+        contains=round(statistics.mean(contains(text, one.answers) for text, (_, one) in scored), 4),
+        f1=round(statistics.mean(token_f1(text, one.answers) for text, (_, one) in scored), 4),
         citation_precision=sum(exact) / len(exact) if exact else 1.0,
         citations=len(exact),
         mean_words=round(sum(words) / len(words), 1),

@@ -13,12 +13,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_MARKERS = re.compile(r"\s*\[\d+\]")
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "“”‘’«»¿¡…")
 
 
 def normalised(text: str) -> str:
     """``text`` in the form in which answers are compared."""
     return " ".join(_ARTICLES.sub(" ", text.casefold().translate(_PUNCTUATION)).split())
+
+
+def without_markers(answer: str) -> str:
+    """``answer`` without the numbers of its citations."""
+    return _MARKERS.sub("", answer)
 
 
 def contains(answer: str, references: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from capibara.assistant.scoring import contains, mean_reciprocal_rank, percentile, recall_at, token_f1
+from capibara.assistant.scoring import contains, mean_reciprocal_rank, percentile, recall_at, token_f1, without_markers
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,8 @@ def test_recall_and_reciprocal_rank_count_missing_passages_as_zero():
 @pytest.mark.parametrize(("values", "expected"), [([], 0.0), ([3.0], 3.0), ([1.0, 2.0, 3.0], 2.0)])
 def test_median_of_no_one_and_many_values(values, expected):
     assert percentile(values, 50) == expected
+
+
+def test_markers_are_no_words_of_an_answer():
+    assert without_markers("1,850 pesos [1] or more [12].") == "1,850 pesos or more."
+    assert token_f1(without_markers("1953 [1]"), ["1953"]) == 1.0

@@ -13,6 +13,7 @@ from capibara.assistant.errors import QuestionTooLong
 
 from .observing import Changes, observes
 from .test_answers import KEY
+from .test_model import loaded
 
 
 def refused(assistant: Assistant) -> bool:
@@ -27,7 +28,7 @@ SAVED: dict[str, tuple[Any, Callable[[Assistant], object], object]] = {
     "rag.top_k": (2, lambda assistant: len(assistant.search(KEY).passages), 2),
     "rag.reranker": ("none", lambda assistant: assistant.search(KEY).passages[0].scores.reranked, None),
     "assistant.least_support": (1.0, lambda assistant: assistant.ask(KEY).abstained, True),
-    "model.context_tokens": (128, lambda assistant: "holds 128," in " ".join(assistant.ask(KEY).degraded), True),
+    "model.context_tokens": (128, lambda assistant: loaded(assistant).context_tokens, 128),
     "limits.question_characters": (20, refused, True),
 }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,16 +114,18 @@ def test_gradients_equal_numeric_differences(base, lora):
         assert ours == pytest.approx(numeric, rel=1e-2, abs=3e-2), name
 
 
-RUNS = [
-    Run(jnp.float32, remat, scan, how)
-    for remat, scan, how in itertools.product([False, True], [False, True], ["loop", "batched"])
-]
-
-
-@pytest.mark.parametrize("run", RUNS[1:], ids=lambda run: f"remat={run.remat} scan={run.scan} {run.attention}")
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run(jnp.float32, remat=True, attention="batched"),
+        Run(jnp.float32, scan=False, attention="loop"),
+        Run(jnp.float32, remat=True, scan=False),
+    ],
+    ids=["remat and scan", "neither", "remat"],
+)
 def test_how_the_layers_are_run_changes_neither_loss_nor_gradients(base, run):
     batch = batch_of(examples())
-    loss, gradients = value_and_gradients(*start(base, run=RUNS[0]), batch)
+    loss, gradients = value_and_gradients(*start(base), batch)
     other_loss, other_gradients = value_and_gradients(*start(base, run=run), batch)
     assert other_loss == pytest.approx(loss, abs=1e-6)
     assert_close(other_gradients, gradients, 1e-4)
@@ -212,12 +212,13 @@ def test_exact_answers_are_those_that_greedy_decoding_gives(base, tiny):
 
 @pytest.mark.parametrize("lora", [LoraOptions(rank=8, alpha=16.0), None], ids=["factors", "every-weight"])
 def test_eight_examples_are_learnt_by_heart(base, tmp_path, lora):
-    source = ExampleBatches(examples(8, seed=3), BatchOptions(tokens=512, longest=64, shapes=1))
+    batching = BatchOptions(tokens=512, longest=64, shapes=1)
+    source = ExampleBatches(30 * examples(8, seed=3), batching)
     objective = DecoderObjective(base.config, lora, EXACT)
     trainable, frozen = init_decoder(base, lora, KEY, EXACT)
-    figures = AnswerFigures(objective, frozen, source.epoch(0))
-    options = TrainingOptions(epochs=100, learning_rate=1e-2, schedule="cosine")
-    trained = train(objective, trainable, frozen, source, options, tmp_path, evaluate=None).trainable
+    options = TrainingOptions(epochs=3, learning_rate=1e-2, schedule="cosine")
+    trained = train(objective, trainable, frozen, source, options, tmp_path).trainable
+    figures = AnswerFigures(objective, frozen, ExampleBatches(examples(8, seed=3), batching).epoch(0))
     found = figures(trained)
     assert found["loss"] < 0.05
     assert found["exact"] == 1.0
