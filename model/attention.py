@@ -25,7 +25,8 @@ Method = Literal["loop", "batched", "cudnn"]
 once. ``cudnn``: NVIDIA's fused kernel, which takes no segments and no float32."""
 
 _MASKED = -1e30
-_LARGEST_BLOCK = 512
+_BLOCKS = 8
+_SMALLEST_BLOCK = {"loop": 64, "batched": 512}
 
 
 def default_method() -> Method:
@@ -51,46 +52,45 @@ def causal_attention(
     segments_BKT = None if segments_BT is None else jnp.broadcast_to(segments_BT[:, None], (B, K, T))
     if method == "loop":
         each = [x.reshape(B * K, *x.shape[2:]) for x in (q_BKGTH, k_BKTH, v_BKTH)]
-        mixed: Array = _attend(*each, None if segments_BKT is None else segments_BKT.reshape(B * K, T), _looped)
+        mixed: Array = _attend(*each, None if segments_BKT is None else segments_BKT.reshape(B * K, T), method)
     else:
-        mixed = _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT, _at_once)
+        mixed = _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT, method)
     return mixed.reshape(B, N, T, H)
-
-
-def _at_once(function: Callable[..., PyTree], *operands: PyTree) -> PyTree:
-    return function(*operands)
-
-
-def _looped(function: Callable[..., PyTree], *operands: PyTree) -> PyTree:
-    """``function`` over the first axis of ``operands``, one after the other."""
-    return from_bits(jax.lax.map(lambda each: to_bits(function(*from_bits(each))), to_bits(operands)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _attend(
-    q_GTH: Array, k_TH: Array, v_TH: Array, segments_T: Array | None, apply: Callable[..., PyTree]
+    q_GTH: Array, k_TH: Array, v_TH: Array, segments_T: Array | None, method: Method
 ) -> Float[Array, "... G T H"]:
-    return apply(_forward, q_GTH, k_TH, v_TH, segments_T)[0]
+    return _applied(_forward, method, q_GTH, k_TH, v_TH, segments_T)[0]
 
 
-def _attend_and_keep(q_GTH, k_TH, v_TH, segments_T, apply):
-    output_GTH, sums_GT1 = apply(_forward, q_GTH, k_TH, v_TH, segments_T)
+def _attend_and_keep(q_GTH, k_TH, v_TH, segments_T, method):
+    output_GTH, sums_GT1 = _applied(_forward, method, q_GTH, k_TH, v_TH, segments_T)
     return output_GTH, (q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1)
 
 
-def _to_operands(apply, kept, change_GTH):
+def _to_operands(method, kept, change_GTH):
     segments_T = kept[3]
     to_segments = None if segments_T is None else np.zeros(segments_T.shape, jax.dtypes.float0)
-    return *apply(_backward, *kept, change_GTH), to_segments
+    return *_applied(_backward, method, *kept, change_GTH), to_segments
 
 
 _attend.defvjp(_attend_and_keep, _to_operands)
 
 
-def _forward(q_GTH, k_TH, v_TH, segments_T):
+def _applied(function: Callable[..., PyTree], method: Method, *operands: PyTree) -> PyTree:
+    """``function`` of all ``operands``, or of one after the other along their first axis."""
+    function = functools.partial(function, _blocks(operands[0].shape[-2], method))
+    if method != "loop":
+        return function(*operands)
+    return from_bits(jax.lax.map(lambda each: to_bits(function(*from_bits(each))), to_bits(operands)))
+
+
+def _forward(blocks, q_GTH, k_TH, v_TH, segments_T):
     keys_HT = k_TH.swapaxes(-1, -2)
     outputs, sums = [], []
-    for start, end in _blocks(q_GTH.shape[-2]):
+    for start, end in blocks:
         q_RH, seen = _rows(q_GTH, start, end), slice(0, end)
         hidden_RS = _hidden(segments_T, start, end, q_GTH.shape[-3])
         scores_RS = jnp.where(hidden_RS, _MASKED, _product(q_RH, keys_HT[..., seen]) * q_RH.shape[-1] ** -0.5)
@@ -103,12 +103,12 @@ def _forward(q_GTH, k_TH, v_TH, segments_T):
     return jnp.concatenate(outputs, axis=-2), jnp.concatenate(sums, axis=-2)
 
 
-def _backward(q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1, change_GTH):
+def _backward(blocks, q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1, change_GTH):
     scale, dtype = q_GTH.shape[-1] ** -0.5, q_GTH.dtype
     keys_HT, values_HT = k_TH.swapaxes(-1, -2), v_TH.swapaxes(-1, -2)
     shares_GT1 = jnp.sum(change_GTH.astype(jnp.float32) * output_GTH.astype(jnp.float32), axis=-1, keepdims=True)
     to_queries, to_keys_TH, to_values_TH = [], jnp.zeros(k_TH.shape, jnp.float32), jnp.zeros(k_TH.shape, jnp.float32)
-    for start, end in _blocks(q_GTH.shape[-2]):
+    for start, end in blocks:
         q_RH, change_RH, sums_R1, shares_R1 = (_rows(x, start, end) for x in (q_GTH, change_GTH, sums_GT1, shares_GT1))
         seen = slice(0, end)
         hidden_RS = _hidden(segments_T, start, end, q_GTH.shape[-3])
@@ -123,10 +123,9 @@ def _backward(q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1, change_GTH):
     return jnp.concatenate(to_queries, axis=-2), to_keys_TH.astype(dtype), to_values_TH.astype(dtype)
 
 
-def _blocks(tokens: int) -> list[tuple[int, int]]:
+def _blocks(tokens: int, method: Method) -> list[tuple[int, int]]:
     """Equal stretches of the queries: a stretch need not meet the keys after its end."""
-    count = -(-tokens // _LARGEST_BLOCK)
-    size = -(-tokens // count)
+    size = max(_SMALLEST_BLOCK[method], -(-tokens // _BLOCKS))
     return [(start, min(start + size, tokens)) for start in range(0, tokens, size)]
 
 

@@ -20,6 +20,7 @@ from .architecture import DecoderConfig
 from .decoder import Decoder, LayerCache
 from .protocol import Sampling
 from .sampling import Choice, choice_of, choose
+from .skeleton import SplitDecoder, split
 
 LARGEST_CHUNK = 256
 SMALLEST_CHUNK = 32
@@ -105,14 +106,13 @@ def _steps_for(
 class DecoderRunner:
     """One network, split once into structure and weights, with its compiled steps. Safe to use from several threads."""
 
-    def __init__(self, decoder: Decoder, device: jax.sharding.Sharding | None = None) -> None:
+    def __init__(self, decoder: Decoder | SplitDecoder, device: jax.sharding.Sharding | None = None) -> None:
         """``device`` is where the weights lie and the steps run; None: where JAX prefers."""
-        self.config: DecoderConfig = decoder.config
-        graph, weights = nnx.split(decoder)
-        leaves, structure = jax.tree.flatten(weights)
+        config, graph, structure, weights = split(decoder) if isinstance(decoder, Decoder) else decoder
+        self.config: DecoderConfig = config
         # Arrays that are bound to a device take the steps, and what these are given, with them.
-        self.weights = leaves if device is None else jax.device_put(leaves, device)
-        self._compiled = _steps_for(graph, structure, tuple(leaf.shape for leaf in leaves))
+        self.weights = weights if device is None else jax.device_put(weights, device)
+        self._compiled = _steps_for(graph, structure, tuple(weight.shape for weight in weights))
 
     @property
     def shapes(self) -> frozenset[StepShape]:

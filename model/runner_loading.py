@@ -12,6 +12,7 @@ from .adapter_source import AdapterSource, read_fitting
 from .checkpoint import Checkpoint
 from .once import Once
 from .runner import DecoderRunner
+from .skeleton import assembled
 from .weight_cache import packed_weights
 from .weights import Compute, PackedWeights, build, joined_factors
 
@@ -34,7 +35,7 @@ class Networks:
             CheckpointError: a weight is missing or has the wrong shape.
             DeviceNotFound: the device asked for is not there.
         """
-        return DecoderRunner(build(self._checkpoint.config, self._base_weights()), self._device)
+        return DecoderRunner(assembled(self._checkpoint.config, self._base_weights()), self._device)
 
     def adapted(self, source: AdapterSource) -> DecoderRunner:
         """The network that the adapter makes of it.
@@ -50,7 +51,7 @@ class Networks:
             return DecoderRunner(build(config, weights, joined_factors(config, adapter)), self._device)
         merged = AdaptedCheckpoint(self._checkpoint, adapter)
         changed = packed_weights(merged, compute_for(self._settings), self._cache, merged.changed)
-        return DecoderRunner(build(config, {**weights, **self._placed(changed)}), self._device)
+        return DecoderRunner(assembled(config, {**weights, **self._placed(changed)}), self._device)
 
     def _load_base(self) -> PackedWeights:
         from .device import prepare_device
