@@ -39,7 +39,7 @@ def both(function, operands, change):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """One block for the shorter sequence, three for the longer one."""
-    monkeypatch.setattr(attention, "_LARGEST_BLOCK", 16)
+    monkeypatch.setattr(attention, "_SMALLEST_BLOCK", {"loop": 16, "batched": 16})
 
 
 @pytest.mark.parametrize("method", ["loop", "batched"])
