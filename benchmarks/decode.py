@@ -26,24 +26,24 @@ class Capibara:
     def __init__(self, gguf: Path, threads: int, context: int, compute: str) -> None:
         from capibara.config.schema import ModelSettings
         from capibara.model import Sampling, open_model
-        from capibara.model.runner import cache_slots
+        from capibara.model.chunks import cache_slots
         from capibara.model.sampling import choice_of
 
         self.runner = open_model(ModelSettings(path=str(gguf), threads=threads, compute=compute)).runner
         self.slots, self.choice = cache_slots(context), choice_of(Sampling(), 0)
 
     def prefill(self, tokens: list[int]) -> None:
-        from capibara.model.runner import chunks_of
+        from capibara.model.chunks import chunks_of
 
         self.position, self.progress = len(tokens), self.runner.begin(self.slots)
         for chunk in chunks_of(len(tokens)):
-            self.progress = self.runner.prefill(self.progress, tokens, chunk, self.choice)
-        int(self.progress.token[0, 0])
+            self.progress, token = self.runner.prefill(self.progress, tokens, chunk, self.choice)
+        int(token)
 
     def step(self) -> None:
-        self.progress = self.runner.advance(self.progress, self.position, self.choice)
+        (self.progress,), tokens_B = self.runner.advance([self.progress], [self.position], [self.choice])
         self.position += 1
-        int(self.progress.token[0, 0])
+        int(tokens_B[0])
 
 
 class LlamaCpp:

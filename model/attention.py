@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,21 @@ from .bits import from_bits, to_bits
 
 Method = Literal["loop", "batched", "cudnn"]
 """``loop``: one sequence and key head after the other, which keeps the scores in a CPU's cache. ``batched``: all at
-once. ``cudnn``: NVIDIA's fused kernel, which takes no segments and no float32."""
+once. ``cudnn``: NVIDIA's fused kernel, which takes no float32; where there are segments, a window or a cap, ``batched``
+stands in for it."""
+
+
+class Scoring(NamedTuple):
+    """How scores are made of queries and keys, and how far back one sees.
+
+    ``scale``: what they are multiplied by; None: one over the root of the head's width. ``cap``: their soft bound.
+    ``window``: how many tokens one sees, itself the last of them; None: all before it.
+    """
+
+    scale: float | None = None
+    cap: float | None = None
+    window: int | None = None
+
 
 _MASKED = -1e30
 _BLOCKS = 8
@@ -40,60 +54,73 @@ def causal_attention(
     v_BKTH: Float[Array, "B K T H"],
     segments_BT: Int[Array, "B T"] | None = None,
     method: Method | None = None,
+    scoring: Scoring = Scoring(),  # noqa: B008 -- a value that cannot change
 ) -> Float[Array, "B N T H"]:
     """Each token's mixture of the values at and before it, of its own segment where ``segments_BT`` are given."""
     method = method or default_method()
     B, N, T, H = q_BNTH.shape
     K = k_BKTH.shape[1]
-    if method == "cudnn" and segments_BT is None:
+    scale, cap, window = scoring
+    scoring = Scoring(H**-0.5 if scale is None else scale, cap, window if window and window < T else None)
+    if method == "cudnn" and segments_BT is None and scoring[1:] == (None, None):
         by_token = [x.swapaxes(1, 2) for x in (q_BNTH, k_BKTH, v_BKTH)]
-        return jax.nn.dot_product_attention(*by_token, is_causal=True, implementation="cudnn").swapaxes(1, 2)
+        mixed_BTNH = jax.nn.dot_product_attention(
+            *by_token, scale=scoring.scale, is_causal=True, implementation="cudnn"
+        )
+        return mixed_BTNH.swapaxes(1, 2)
     q_BKGTH = q_BNTH.reshape(B, K, N // K, T, H)
     segments_BKT = None if segments_BT is None else jnp.broadcast_to(segments_BT[:, None], (B, K, T))
     if method == "loop":
         each = [x.reshape(B * K, *x.shape[2:]) for x in (q_BKGTH, k_BKTH, v_BKTH)]
-        mixed: Array = _attend(*each, None if segments_BKT is None else segments_BKT.reshape(B * K, T), method)
+        segments_RT = None if segments_BKT is None else segments_BKT.reshape(B * K, T)
+        mixed: Array = _attend(*each, segments_RT, method, scoring)
     else:
-        mixed = _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT, method)
+        mixed = _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT, "batched", scoring)
     return mixed.reshape(B, N, T, H)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def soft_capped(x: Float[Array, "*X"], cap: float | None) -> Float[Array, "*X"]:
+    """Nearly ``x`` where it is small, never beyond ``cap`` either way (Gemma 2: 2408.00118); None: ``x``."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _attend(
-    q_GTH: Array, k_TH: Array, v_TH: Array, segments_T: Array | None, method: Method
+    q_GTH: Array, k_TH: Array, v_TH: Array, segments_T: Array | None, method: Method, scoring: Scoring
 ) -> Float[Array, "... G T H"]:
-    return _applied(_forward, method, q_GTH, k_TH, v_TH, segments_T)[0]
+    return _applied(_forward, method, scoring, q_GTH, k_TH, v_TH, segments_T)[0]
 
 
-def _attend_and_keep(q_GTH, k_TH, v_TH, segments_T, method):
-    output_GTH, sums_GT1 = _applied(_forward, method, q_GTH, k_TH, v_TH, segments_T)
+def _attend_and_keep(q_GTH, k_TH, v_TH, segments_T, method, scoring):
+    output_GTH, sums_GT1 = _applied(_forward, method, scoring, q_GTH, k_TH, v_TH, segments_T)
     return output_GTH, (q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1)
 
 
-def _to_operands(method, kept, change_GTH):
+def _to_operands(method, scoring, kept, change_GTH):
     segments_T = kept[3]
     to_segments = None if segments_T is None else np.zeros(segments_T.shape, jax.dtypes.float0)
-    return *_applied(_backward, method, *kept, change_GTH), to_segments
+    return *_applied(_backward, method, scoring, *kept, change_GTH), to_segments
 
 
 _attend.defvjp(_attend_and_keep, _to_operands)
 
 
-def _applied(function: Callable[..., PyTree], method: Method, *operands: PyTree) -> PyTree:
+def _applied(function: Callable[..., PyTree], method: Method, scoring: Scoring, *operands: PyTree) -> PyTree:
     """``function`` of all ``operands``, or of one after the other along their first axis."""
-    function = functools.partial(function, _blocks(operands[0].shape[-2], method))
+    function = functools.partial(function, _blocks(operands[0].shape[-2], method), scoring)
     if method != "loop":
         return function(*operands)
     return from_bits(jax.lax.map(lambda each: to_bits(function(*from_bits(each))), to_bits(operands)))
 
 
-def _forward(blocks, q_GTH, k_TH, v_TH, segments_T):
+def _forward(blocks, scoring, q_GTH, k_TH, v_TH, segments_T):
     keys_HT = k_TH.swapaxes(-1, -2)
     outputs, sums = [], []
     for start, end in blocks:
-        q_RH, seen = _rows(q_GTH, start, end), slice(0, end)
-        hidden_RS = _hidden(segments_T, start, end, q_GTH.shape[-3])
-        scores_RS = jnp.where(hidden_RS, _MASKED, _product(q_RH, keys_HT[..., seen]) * q_RH.shape[-1] ** -0.5)
+        q_RH, seen = _rows(q_GTH, start, end), _seen(start, end, scoring.window)
+        hidden_RS = _hidden(segments_T, slice(start, end), seen, scoring.window, q_GTH.shape[-3])
+        capped_RS = soft_capped(_product(q_RH, keys_HT[..., seen]) * scoring.scale, scoring.cap)
+        scores_RS = jnp.where(hidden_RS, _MASKED, capped_RS)
         largest_R1 = jnp.max(scores_RS, axis=-1, keepdims=True)
         weights_RS = jnp.exp(scores_RS - largest_R1)
         sum_R1 = jnp.sum(weights_RS, axis=-1, keepdims=True)
@@ -103,19 +130,20 @@ def _forward(blocks, q_GTH, k_TH, v_TH, segments_T):
     return jnp.concatenate(outputs, axis=-2), jnp.concatenate(sums, axis=-2)
 
 
-def _backward(blocks, q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1, change_GTH):
-    scale, dtype = q_GTH.shape[-1] ** -0.5, q_GTH.dtype
+def _backward(blocks, scoring, q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_GT1, change_GTH):
+    dtype = q_GTH.dtype
     keys_HT, values_HT = k_TH.swapaxes(-1, -2), v_TH.swapaxes(-1, -2)
     shares_GT1 = jnp.sum(change_GTH.astype(jnp.float32) * output_GTH.astype(jnp.float32), axis=-1, keepdims=True)
     to_queries, to_keys_TH, to_values_TH = [], jnp.zeros(k_TH.shape, jnp.float32), jnp.zeros(k_TH.shape, jnp.float32)
     for start, end in blocks:
         q_RH, change_RH, sums_R1, shares_R1 = (_rows(x, start, end) for x in (q_GTH, change_GTH, sums_GT1, shares_GT1))
-        seen = slice(0, end)
-        hidden_RS = _hidden(segments_T, start, end, q_GTH.shape[-3])
-        scores_RS = _product(q_RH, keys_HT[..., seen]) * scale
+        seen = _seen(start, end, scoring.window)
+        hidden_RS = _hidden(segments_T, slice(start, end), seen, scoring.window, q_GTH.shape[-3])
+        scores_RS = soft_capped(_product(q_RH, keys_HT[..., seen]) * scoring.scale, scoring.cap)
+        slopes_RS = scoring.scale if scoring.cap is None else scoring.scale * (1 - (scores_RS / scoring.cap) ** 2)
         weights_RS = jnp.where(hidden_RS, 0.0, jnp.exp(scores_RS - sums_R1))
         to_weights_RS = _product(change_RH, values_HT[..., seen])
-        to_scores_RS = (weights_RS * (to_weights_RS - shares_R1) * scale).astype(dtype)
+        to_scores_RS = (weights_RS * (to_weights_RS - shares_R1) * slopes_RS).astype(dtype)
         to_queries.append(_heads(_product(to_scores_RS, k_TH[..., seen, :]).astype(dtype), q_GTH, end - start))
         to_values_SH = _product(weights_RS.astype(dtype).swapaxes(-1, -2), change_RH)
         to_values_TH = to_values_TH.at[..., seen, :].add(to_values_SH)
@@ -129,6 +157,11 @@ def _blocks(tokens: int, method: Method) -> list[tuple[int, int]]:
     return [(start, min(start + size, tokens)) for start in range(0, tokens, size)]
 
 
+def _seen(start: int, end: int, window: int | None) -> slice:
+    """The tokens that any of those from ``start`` to ``end`` sees."""
+    return slice(0 if window is None else max(0, start - window + 1), end)
+
+
 def _rows(x_GTX: Array, start: int, end: int) -> Array:
     block_GTX = x_GTX[..., start:end, :]
     return block_GTX.reshape(*x_GTX.shape[:-3], -1, x_GTX.shape[-1])
@@ -138,10 +171,15 @@ def _heads(x_RX: Array, like_GTH: Array, tokens: int) -> Array:
     return x_RX.reshape(*like_GTH.shape[:-2], tokens, x_RX.shape[-1])
 
 
-def _hidden(segments_T: Array | None, start: int, end: int, groups: int) -> Bool[Array, "*A R S"]:
-    hidden_TS = jnp.arange(end)[None, :] > jnp.arange(start, end)[:, None]
+def _hidden(
+    segments_T: Array | None, own: slice, seen: slice, window: int | None, groups: int
+) -> Bool[Array, "*A R S"]:
+    before_TS = jnp.arange(own.start, own.stop)[:, None] - jnp.arange(seen.start, seen.stop)[None, :]
+    hidden_TS = before_TS < 0
+    if window is not None:
+        hidden_TS = hidden_TS | (before_TS >= window)
     if segments_T is not None:
-        hidden_TS = hidden_TS | (segments_T[..., start:end, None] != segments_T[..., None, :end])
+        hidden_TS = hidden_TS | (segments_T[..., own, None] != segments_T[..., None, seen])
     return jnp.tile(hidden_TS, (groups, 1))
 
 

@@ -11,7 +11,11 @@ from .tokenizer import TextTokenizer
 
 
 class Checkpoint(Protocol):
-    """A model at rest. Weight names are those of Hugging Face's Llama (``model.layers.0.self_attn.q_proj.weight``)."""
+    """A model at rest. Weights have the names of Hugging Face's Llama (``model.layers.0.self_attn.q_proj.weight``).
+
+    So do those of other families, however these store them. Norms after attention and feed-forward are named as in
+    Gemma 2, experts as in Qwen3-MoE (``model.layers.0.mlp.experts.0.gate_proj.weight``, the router ``mlp.gate``).
+    """
 
     @property
     def name(self) -> str: ...
@@ -25,7 +29,7 @@ class Checkpoint(Protocol):
         ...
 
     def tensor(self, name: str) -> np.ndarray:
-        """One weight as float32, matrices as [outputs, inputs], rotary pairs split in halves.
+        """One weight as float32, matrices as [outputs, inputs], rotary pairs split in halves, norms as they multiply.
 
         Raises:
             CheckpointError: the checkpoint has no such weight, or one of another shape.

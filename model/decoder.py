@@ -7,6 +7,7 @@ R rows (B times T, in attention G times T), F hidden width of the feed-forward, 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,10 +26,10 @@ _MASKED = -1e30
 
 
 class LayerCache(NamedTuple):
-    """Keys and values of one layer, heads before positions so that no step has to transpose them."""
+    """One sequence's keys and values in one layer, heads before positions so that no step has to transpose them."""
 
-    keys: Float[Array, "B K S H"]
-    values: Float[Array, "B K S H"]
+    keys: Float[Array, "K S H"]
+    values: Float[Array, "K S H"]
 
 
 class Rotation(NamedTuple):
@@ -62,38 +63,43 @@ class Attention(nnx.Module):
         self,
         x_BTD: Array,
         rotation: Rotation,
-        start: Int[Array, ""],
-        cache: LayerCache | None,
+        starts_B: Int[Array, " B"],
+        caches: Sequence[LayerCache] | None,
         segments_BT: Int[Array, "B T"] | None = None,
-    ) -> tuple[Array, LayerCache]:
-        """``segments_BT`` part sequences that were packed into one; they are for whole sequences, without a cache."""
-        q_BNTH, new = self._project(x_BTD, rotation)
-        if cache is None:
-            seen, mixed_BNTH = new, causal_attention(q_BNTH, *new, segments_BT, self.method)
+    ) -> tuple[Array, list[LayerCache]]:
+        """``caches`` are one for each sequence, in which it stands at its own start.
+
+        ``segments_BT`` part sequences that were packed into one; they are for whole sequences, without caches.
+        """
+        q_BNTH, k_BKTH, v_BKTH = self._project(x_BTD, rotation)
+        if caches is None:
+            written, mixed_BNTH = [], causal_attention(q_BNTH, k_BKTH, v_BKTH, segments_BT, self.method)
         else:
-            seen = _written(cache, new, start)
-            mixed_BNTH = self._over_cache(q_BNTH, seen, start)
+            written = [
+                _written(cache, LayerCache(k_BKTH[row], v_BKTH[row]), starts_B[row]) for row, cache in enumerate(caches)
+            ]
+            each = [self._over_cache(q_BNTH[row], cache, starts_B[row]) for row, cache in enumerate(written)]
+            mixed_BNTH = jnp.stack(each)
         B, N, T, H = mixed_BNTH.shape
-        return self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)).reshape(x_BTD.shape), seen
+        return self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)).reshape(x_BTD.shape), written
 
-    def _over_cache(self, q_BNTH: Array, seen: LayerCache, start: Array) -> Array:
-        B, N, T, H = q_BNTH.shape
+    def _over_cache(self, q_NTH: Array, seen: LayerCache, start: Array) -> Array:
+        N, T, H = q_NTH.shape
         K, G = self.kv_heads, N // self.kv_heads
-        q_BKRH = q_BNTH.reshape(B, K, G * T, H) * H**-0.5
-        hidden_TS = jnp.arange(seen.keys.shape[2])[None, :] > start + jnp.arange(T)[:, None]
+        q_KRH = q_NTH.reshape(K, G * T, H) * H**-0.5
+        hidden_TS = jnp.arange(seen.keys.shape[1])[None, :] > start + jnp.arange(T)[:, None]
         hidden_RS = jnp.broadcast_to(hidden_TS, (G, *hidden_TS.shape)).reshape(G * T, -1)
-        scores_BKRS = _each_head(q_BKRH, seen.keys, over=1)
-        weights_BKRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_BKRS), axis=-1)
-        mixed_BKRH = _each_head(weights_BKRS, seen.values, over=0)
-        return mixed_BKRH.reshape(B, N, T, H)
+        scores_KRS = _each_head(q_KRH, seen.keys, over=1)
+        weights_KRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_KRS), axis=-1)
+        return _each_head(weights_KRS, seen.values, over=0).reshape(N, T, H)
 
-    def _project(self, x_BTD: Array, rotation: Rotation) -> tuple[Array, LayerCache]:
+    def _project(self, x_BTD: Array, rotation: Rotation) -> tuple[Array, Array, Array]:
         B, T, D = x_BTD.shape
         both = self.heads + 2 * self.kv_heads
         mixed_BNTH = self.inputs(x_BTD.reshape(B * T, D)).reshape(B, T, both, self.head_width).swapaxes(1, 2)
         to_turn, values = jnp.split(mixed_BNTH, [self.heads + self.kv_heads], axis=1)
         queries, keys = jnp.split(_rotate(to_turn, rotation), [self.heads], axis=1)
-        return queries, LayerCache(keys, values)
+        return queries, keys, values
 
 
 class FeedForward(nnx.Module):
@@ -121,13 +127,13 @@ class DecoderLayer(nnx.Module):
         self,
         x_BTD: Array,
         rotation: Rotation,
-        start: Array,
-        cache: LayerCache | None,
+        starts_B: Array,
+        caches: Sequence[LayerCache] | None,
         segments_BT: Int[Array, "B T"] | None = None,
-    ) -> tuple[Array, LayerCache]:
-        mixed_BTD, seen = self.attention(self.attention_norm(x_BTD), rotation, start, cache, segments_BT)
+    ) -> tuple[Array, list[LayerCache]]:
+        mixed_BTD, written = self.attention(self.attention_norm(x_BTD), rotation, starts_B, caches, segments_BT)
         x_BTD = x_BTD + mixed_BTD
-        return x_BTD + self.feed(self.feed_norm(x_BTD)), seen
+        return x_BTD + self.feed(self.feed_norm(x_BTD)), written
 
 
 class Decoder(nnx.Module):
@@ -146,20 +152,25 @@ class Decoder(nnx.Module):
         self.layers = nnx.List(layers)
 
     def __call__(
-        self, tokens_BT: Int[Array, "B T"], start: Int[Array, ""], caches: list[LayerCache] | None = None
-    ) -> tuple[Float[Array, "B T D"], list[LayerCache]]:
-        """Hidden states of tokens at positions ``start``…, and the caches with these tokens written in.
+        self,
+        tokens_BT: Int[Array, "B T"],
+        starts_B: Int[Array, " B"],
+        caches: Sequence[Sequence[LayerCache]] | None = None,
+    ) -> tuple[Float[Array, "B T D"], list[list[LayerCache]]]:
+        """Hidden states of tokens, each sequence's at positions from its start, and the caches with them written in.
 
-        Without ``caches`` the tokens see one another alone, and the returned caches hold just them.
+        ``caches`` are by layer, then by sequence; those of one layer may differ in their slots. Without them the
+        tokens see one another alone, and none are returned.
         """
         B, T = tokens_BT.shape
         x_BTD = self.embedding.rows(tokens_BT.reshape(-1)).reshape(B, T, -1)
-        rotation = rotation_at(self.config, (start + jnp.arange(T))[None])
+        rotation = rotation_at(self.config, starts_B[:, None] + jnp.arange(T))
         written = []
         for index, layer in enumerate(self.layers):
             graph, weights = nnx.split(layer)
-            x_BTD, cache = _run_layer(graph, weights, x_BTD, rotation, start, caches[index] if caches else None)
-            written.append(cache)
+            own = None if caches is None else list(caches[index])
+            x_BTD, fresh = _run_layer(graph, weights, x_BTD, rotation, starts_B, own)
+            written.append(fresh)
         return x_BTD, written
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -181,9 +192,9 @@ def _gated(gate_RF: Array, value_RF: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run_layer(graph, weights, x_BTD, rotation, start, cache):
+def _run_layer(graph, weights, x_BTD, rotation, starts_B, caches):
     """All layers have one shape: behind this inner `jit` the network is traced once, not once per layer."""
-    return nnx.merge(graph, weights)(x_BTD, rotation, start, cache)
+    return nnx.merge(graph, weights)(x_BTD, rotation, starts_B, caches)
 
 
 def rotation_at(config: DecoderConfig, positions_BT: Int[Array, "#B T"]) -> Rotation:
@@ -199,23 +210,17 @@ def _rotate(x_BNTH: Array, rotation: Rotation) -> Array:
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BNTH.dtype)
 
 
-def _each_head(left_BKRX: Array, right_BKXX: Array, over: int) -> Array:
-    """One product per sequence and key head, summing the last axis of ``left`` with axis ``over`` of ``right``.
+def _each_head(left_KRX: Array, right_KXX: Array, over: int) -> Array:
+    """One product per key head, summing the last axis of ``left`` with axis ``over`` of ``right``.
 
     XLA's CPU backend runs a batched product with few rows six times slower than the same products one by one.
     """
-    products = [
-        [
-            jax.lax.dot_general(left, right, (((1,), (over,)), ((), ())))
-            for left, right in zip(lefts, rights, strict=True)
-        ]
-        for lefts, rights in zip(left_BKRX, right_BKXX, strict=True)
-    ]
-    return jnp.stack([jnp.stack(heads) for heads in products])
+    heads = zip(left_KRX, right_KXX, strict=True)
+    return jnp.stack([jax.lax.dot_general(left, right, (((1,), (over,)), ((), ()))) for left, right in heads])
 
 
 def _written(cache: LayerCache, new: LayerCache, start: Array) -> LayerCache:
     def put(old: Array, fresh: Array) -> Array:
-        return jax.lax.dynamic_update_slice(old, fresh, (0, 0, start, 0))
+        return jax.lax.dynamic_update_slice(old, fresh, (0, start, 0))
 
     return LayerCache(put(cache.keys, new.keys), put(cache.values, new.values))

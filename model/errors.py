@@ -48,6 +48,21 @@ class NumericalError(ModelError):
     """The network produced logits that are not finite."""
 
 
+class Overloaded(ModelError):
+    """As many generations wait as may; this one was not taken."""
+
+    def __init__(self, waiting: int) -> None:
+        self.waiting = waiting
+        super().__init__(f"{waiting} generations wait already, as many as may: try again when some have finished")
+
+
+class DeadlineExceeded(ModelError):
+    """A generation was not done when it had to be."""
+
+    def __init__(self) -> None:
+        super().__init__("the generation was not done by its deadline: allow more time, or ask for fewer tokens")
+
+
 class AdapterError(ModelError):
     """An adapter's files are missing, damaged, or ask for something this room does not compute; it is named."""
 

@@ -6,37 +6,23 @@ import copy
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .checkpoint import Checkpoint
-from .errors import EmptyPrompt, NumericalError, PromptTooLong, UnknownAdapter
+from .engine.metrics import EngineMetrics
+from .engine.options import EngineOptions
+from .errors import EmptyPrompt, PromptTooLong, UnknownAdapter
 from .once import Once
-from .protocol import Delta, FinishReason, Generation, LanguageModel, Message, Sampling, Usage
-from .text_stream import StopStrings, TextStream
+from .protocol import Delta, Generation, LanguageModel, Message, Sampling
+from .request import Request
+from .transcript import Transcript
 
 if TYPE_CHECKING:
+    from .engine.job import End, Job
+    from .engine.loop import Engine
     from .runner import DecoderRunner, StepShape
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Seconds spent on a generation's two parts."""
-
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One generation that is asked for: what from, how, until when, by which network, and where its time is noted."""
-
-    prompt: list[int]
-    sampling: Sampling
-    cancel: threading.Event
-    runner: Once[DecoderRunner]
-    watch: Stopwatch
 
 
 class _Network:
@@ -78,8 +64,11 @@ class JaxLanguageModel:
         *,
         adapters: Mapping[str, Callable[[], DecoderRunner]] | None = None,
         context_tokens: int | None = None,
+        engine: EngineOptions | None = None,
     ) -> None:
         self._checkpoint = checkpoint
+        self._options = engine or EngineOptions()
+        self._engine = Once(self._make_engine)
         self._network = _Network(checkpoint, load_runner, adapters or {})
         own = checkpoint.config.context_tokens
         self._context_tokens = own if context_tokens is None else min(own, context_tokens)
@@ -147,10 +136,13 @@ class JaxLanguageModel:
         sampling: Sampling,
         cancel: threading.Event | None = None,
         adapter: str | None = None,
+        *,
+        deadline_seconds: float | None = None,
     ) -> Iterator[Delta]:
         """Generate, piece by piece; closing the iterator or setting ``cancel`` stops the device work.
 
         ``adapter`` names the one that this generation runs with, loaded if it is not yet; None: the plain network.
+        Generations that are asked for at once run together.
 
         Raises:
             EmptyPrompt: there is nothing to continue.
@@ -158,8 +150,10 @@ class JaxLanguageModel:
             UnknownAdapter: there is no adapter of that name; names those that are there.
             AdapterError: the adapter is missing, damaged or made for another model; with the first piece.
             NumericalError: the network's output is not finite.
+            Overloaded: too many generations wait already.
+            DeadlineExceeded: it was not done within ``deadline_seconds``.
         """
-        return self._stream(self._asked(prompt, sampling, cancel, adapter))
+        return self._stream(self._asked(prompt, sampling, cancel, adapter, deadline_seconds))
 
     def generate(
         self,
@@ -167,16 +161,67 @@ class JaxLanguageModel:
         sampling: Sampling,
         cancel: threading.Event | None = None,
         adapter: str | None = None,
+        *,
+        deadline_seconds: float | None = None,
     ) -> Generation:
         """The whole of `stream` at once, with its timings."""
-        asked = self._asked(prompt, sampling, cancel, adapter)
-        watch = asked.watch
-        deltas = list(self._stream(asked))
-        last = deltas[-1]
-        if last.finish_reason is None or last.usage is None:
-            raise AssertionError("a stream ends with its reason and usage")
-        text = "".join(delta.text for delta in deltas)
-        return Generation(text, last.finish_reason, last.usage, watch.prefill_seconds, watch.decode_seconds)
+        asked = self._asked(prompt, sampling, cancel, adapter, deadline_seconds)
+        return _finished(asked, asked.begin(self._submit))
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str | Sequence[Message]],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
+        adapter: str | None = None,
+    ) -> Iterator[Generation]:
+        """A generation for each prompt, in their order, as soon as it and those before it are done.
+
+        Any number of prompts is taken: no more are under way than run together and as many again.
+        """
+        ahead: deque[tuple[Request, Iterator[Delta]]] = deque()
+        try:
+            for asked in [self._asked(prompt, sampling, cancel, adapter, None) for prompt in prompts]:
+                ahead.append((asked, asked.begin(self._submit)))
+                if len(ahead) == 2 * self._options.sequences:
+                    yield _finished(*ahead.popleft())
+            while ahead:
+                yield _finished(*ahead.popleft())
+        finally:
+            for asked, _ in ahead:
+                asked.leave()
+
+    async def stream_async(
+        self,
+        prompt: str | Sequence[Message],
+        sampling: Sampling,
+        adapter: str | None = None,
+        *,
+        deadline_seconds: float | None = None,
+    ) -> AsyncIterator[Delta]:
+        """As `stream`, for a program of coroutines: cancelling the task stops the device work."""
+        asked = self._asked(prompt, sampling, None, adapter, deadline_seconds)
+        async for delta in asked.pieces_async(self._submit):
+            yield delta
+
+    async def generate_async(
+        self,
+        prompt: str | Sequence[Message],
+        sampling: Sampling,
+        adapter: str | None = None,
+        *,
+        deadline_seconds: float | None = None,
+    ) -> Generation:
+        """As `generate`, for a program of coroutines."""
+        asked = self._asked(prompt, sampling, None, adapter, deadline_seconds)
+        async for _ in asked.pieces_async(self._submit):
+            pass
+        return asked.transcript.generation()
+
+    @property
+    def metrics(self) -> EngineMetrics:
+        """What the engine of this model has done and does now."""
+        return self._engine().metrics if self._engine.made else EngineMetrics()
 
     @property
     def runner(self) -> DecoderRunner:
@@ -202,9 +247,17 @@ class JaxLanguageModel:
         sampling: Sampling,
         cancel: threading.Event | None,
         adapter: str | None,
-    ) -> _Request:
-        runner = self._network.runner(adapter)
-        return _Request(self._prompt_tokens(prompt), sampling, cancel or threading.Event(), runner, Stopwatch())
+        deadline_seconds: float | None,
+    ) -> Request:
+        tokens = self._prompt_tokens(prompt)
+        return Request(
+            tokens,
+            sampling,
+            cancel or threading.Event(),
+            self._network.runner(adapter),
+            None if deadline_seconds is None else time.monotonic() + deadline_seconds,
+            Transcript(self.decode, sampling.stop, len(tokens)),
+        )
 
     def _prompt_tokens(self, prompt: str | Sequence[Message]) -> list[int]:
         """A chat template writes the beginning marker itself; plain text gets it from the tokenizer."""
@@ -218,65 +271,37 @@ class JaxLanguageModel:
             raise PromptTooLong(len(tokens), self.context_tokens)
         return tokens
 
-    def _stream(self, asked: _Request) -> Iterator[Delta]:
-        prompt_tokens, most = len(asked.prompt), self._most(asked)
-        text, stops = TextStream(self.decode), StopStrings(asked.sampling.stop)
-        end_tokens = self._network.tokenizer().end_tokens
-        reason: FinishReason = "length"
-        count = 0
-        for token in self._tokens(asked):
-            if token in end_tokens:
-                reason = "stop"
-                break
-            count += 1
-            piece = stops.add(text.add(token))
-            if stops.found:
-                reason = "stop"
-                yield Delta(piece, reason, Usage(prompt_tokens, count))
-                return
-            if piece:
-                yield Delta(piece)
-        if reason != "stop" and count < most:
-            reason = "cancelled"
-        yield Delta(stops.rest(), reason, Usage(prompt_tokens, count))
+    def _make_engine(self) -> Engine:
+        from .engine.loop import Engine
 
-    def _most(self, asked: _Request) -> int:
-        return min(asked.sampling.max_tokens, self.context_tokens - len(asked.prompt))
+        return Engine(self._options)
 
-    def _tokens(self, asked: _Request) -> Iterator[int]:
-        """Generated tokens, at most `_most`; ends early when the request is cancelled."""
-        from .runner import cache_slots, chunks_of
+    def _job(self, asked: Request, deliver: Callable[[int | End], None]) -> Job:
+        from .engine.job import Job
         from .sampling import Opening, choice_of
 
-        runner, prompt, watch = asked.runner(), asked.prompt, asked.watch
-        end = len(prompt) + self._most(asked)
-        bias = asked.sampling.opening_bias
+        prompt, bias = asked.prompt, asked.sampling.opening_bias
         opening = Opening(self.encode(bias[0])[0], len(prompt)) if bias else None
-        choice = choice_of(asked.sampling, secrets.randbits(63), opening)
-        began = time.perf_counter()
-        progress = runner.begin(cache_slots(max(end, sum(chunk.size for chunk in chunks_of(len(prompt))))))
-        for chunk in chunks_of(len(prompt)):
-            if asked.cancel.is_set():
-                return
-            progress = runner.prefill(progress, prompt, chunk, choice)
-            progress.token.block_until_ready()
-        token = _finite(int(progress.token[0, 0]))
-        watch.prefill_seconds = time.perf_counter() - began
-        for position in range(len(prompt), end):
-            if asked.cancel.is_set():
-                return
-            yield token
-            if position + 1 == end:
-                return
-            began = time.perf_counter()
-            progress = runner.advance(progress, position, choice)
-            token = _finite(int(progress.token[0, 0]))
-            watch.decode_seconds += time.perf_counter() - began
-
-
-def _finite(token: int) -> int:
-    if token < 0:
-        raise NumericalError(
-            "the model's output is not finite: its weights are damaged or too large for this arithmetic"
+        return Job(
+            prompt,
+            min(asked.sampling.max_tokens, self.context_tokens - len(prompt)),
+            self._network.tokenizer().end_tokens,
+            asked.runner(),
+            choice_of(asked.sampling, secrets.randbits(63), opening),
+            deliver,
+            asked.deadline,
+            given_up=asked.given_up,
         )
-    return token
+
+    def _stream(self, asked: Request) -> Iterator[Delta]:
+        """Takes the job up when the first piece is asked for."""
+        yield from asked.begin(self._submit)
+
+    def _submit(self, asked: Request, deliver: Callable[[int | End], None]) -> None:
+        self._engine().submit(self._job(asked, deliver))
+
+
+def _finished(asked: Request, deltas: Iterator[Delta]) -> Generation:
+    for _ in deltas:
+        pass
+    return asked.transcript.generation()

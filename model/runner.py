@@ -1,13 +1,13 @@
 """Runs a network on the device: compiled steps over bounded shapes, with caches handed on from step to step.
 
-Axes: B sequences (one), T new tokens, V vocabulary.
+Axes: B sequences, T new tokens, V vocabulary, W words of 32 bits for a vocabulary, D drafts; of a block of a cache:
+L layers, C tokens, K key heads, H head width.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -17,55 +17,43 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from .architecture import DecoderConfig
+from .chunks import SMALLEST_CACHE, Chunk
 from .decoder import Decoder, LayerCache
 from .protocol import Sampling
 from .sampling import Choice, choice_of, choose
 from .skeleton import SplitDecoder, split
 
-LARGEST_CHUNK = 256
-SMALLEST_CHUNK = 32
-SMALLEST_CACHE = 512
+VERIFIED_ROWS = 8
+"""New tokens of a step that checks drafts: the newest token and seven drafts."""
 _STRUCTURES = 8
 
 
 class Progress(NamedTuple):
-    """What a sequence has on the device: caches of each layer, tokens seen so far, and the newest token [B, 1]."""
+    """What one sequence has on the device: caches of each layer, tokens seen so far, and the newest token."""
 
     caches: list[LayerCache]
-    seen: Bool[Array, "B V"]
-    token: Int[Array, "B 1"]
+    seen: Bool[Array, " V"]
+    token: Int[Array, ""]
+
+    @property
+    def slots(self) -> int:
+        """Positions that the caches have room for."""
+        return self.caches[0].keys.shape[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Tokens ``[start, start + count)`` of a prompt, run as a step of ``size`` tokens."""
+class Verified(NamedTuple):
+    """How many of the drafted tokens were right, and the token that follows each prefix of them."""
 
-    start: int
-    count: int
-    size: int
-
-
-def chunks_of(tokens: int) -> list[Chunk]:
-    """Cuts a prompt into full chunks and a rest, whose size is the next power of two: few shapes, little padding."""
-    found = [
-        Chunk(start, LARGEST_CHUNK, LARGEST_CHUNK) for start in range(0, tokens - LARGEST_CHUNK + 1, LARGEST_CHUNK)
-    ]
-    start = len(found) * LARGEST_CHUNK
-    if start < tokens:
-        found.append(Chunk(start, tokens - start, _bucket(tokens - start, SMALLEST_CHUNK)))
-    return found
-
-
-def cache_slots(tokens: int) -> int:
-    """Slots of the cache for a sequence that may grow to ``tokens``: a power of two, so that there are few shapes."""
-    return _bucket(tokens, SMALLEST_CACHE)
+    accepted: Int[Array, ""]
+    tokens: Int[Array, " T"]
 
 
 class StepShape(NamedTuple):
-    """What a step is compiled for: its tokens, and the slots of the caches."""
+    """What a step is compiled for: its new tokens of each sequence, the slots of the caches, and its sequences."""
 
     tokens: int
     slots: int
+    sequences: int = 1
 
 
 class CompiledSteps:
@@ -75,22 +63,77 @@ class CompiledSteps:
         def merged(leaves: list[Array]) -> Decoder:
             return nnx.merge(graph, jax.tree.unflatten(structure, leaves))
 
-        def step(weights, progress, tokens_BT, start, count, choice):
-            network = merged(weights)
-            x_BTD, caches = network(tokens_BT, start, progress.caches)
-            last_B1D = jax.lax.dynamic_slice_in_dim(x_BTD, count - 1, 1, axis=1)
-            given_BT = jnp.where(jnp.arange(tokens_BT.shape[1]) < count, tokens_BT, tokens_BT[:, :1])
-            seen_BV = progress.seen.at[jnp.zeros_like(given_BT), given_BT].set(True)
-            token_B = choose(network.logits(last_B1D)[:, 0], seen_BV, choice, start + count)
-            return Progress(caches, seen_BV, token_B[:, None])
+        def run(network: Decoder, batch: Sequence[Progress], tokens_BT: Array, starts_B: Array):
+            """Hidden states, and each sequence's caches."""
+            by_layer = list(zip(*(progress.caches for progress in batch), strict=True))
+            x_BTD, written = network(tokens_BT, starts_B, by_layer)
+            return x_BTD, [list(caches) for caches in zip(*written, strict=True)]
 
-        def score(weights, tokens_BT):
+        def prefill(weights, progress, tokens_T, start, count, choice, allowed_1W):
             network = merged(weights)
-            return network.logits(network(tokens_BT, jnp.int32(0))[0])
+            x_BTD, (caches,) = run(network, [progress], tokens_T[None], start[None])
+            last_D = jax.lax.dynamic_index_in_dim(x_BTD[0], count - 1, keepdims=False)
+            given_T = jnp.where(jnp.arange(tokens_T.shape[0]) < count, tokens_T, tokens_T[0])
+            seen_V = progress.seen.at[given_T].set(True)
+            token = choose(network.logits(last_D[None]), seen_V[None], choice, start + count, allowed_1W)[0]
+            return Progress(caches, seen_V, token), token
+
+        def advance(weights, batch, starts_B, choices, allowed_BW):
+            network = merged(weights)
+            tokens_B = jnp.stack([progress.token for progress in batch])
+            x_BTD, caches = run(network, batch, tokens_B[:, None], starts_B)
+            logits_BV, after = network.logits(x_BTD[:, 0]), []
+            for row, (progress, choice) in enumerate(zip(batch, choices, strict=True)):
+                seen_V = progress.seen.at[progress.token].set(True)
+                allowed_1W = None if allowed_BW is None else allowed_BW[row][None]
+                token = choose(logits_BV[row][None], seen_V[None], choice, starts_B[row] + 1, allowed_1W)[0]
+                after.append(Progress(caches[row], seen_V, token))
+            return after, jnp.stack([progress.token for progress in after])
+
+        def verify(weights, progress, drafts_D, start, count, choice):
+            network = merged(weights)
+            tokens_T = jnp.concatenate([progress.token[None], drafts_D])
+            x_BTD, (caches,) = run(network, [progress], tokens_T[None], start[None])
+            logits_TV, seen_V, seen, chosen = network.logits(x_BTD[0]), progress.seen, [], []
+            for row, token in enumerate(tokens_T):
+                seen_V = seen_V.at[token].set(True)
+                seen.append(seen_V)
+                chosen.append(choose(logits_TV[row][None], seen_V[None], choice, start + row + 1)[0])
+            chosen_T = jnp.stack(chosen)
+            right_D = (chosen_T[:-1] == drafts_D) & (jnp.arange(len(drafts_D)) < count)
+            accepted = jnp.sum(jnp.cumprod(right_D))
+            after = Progress(caches, jnp.stack(seen)[accepted], chosen_T[accepted])
+            return after, Verified(accepted, chosen_T)
+
+        def score(weights, tokens_T):
+            network = merged(weights)
+            return network.logits(network(tokens_T[None], jnp.zeros(1, jnp.int32))[0][0])
 
         self.shapes: set[StepShape] = set()
-        self.step = jax.jit(step, donate_argnums=1)
+        self.prefill = jax.jit(prefill, donate_argnums=1)
+        self.advance = jax.jit(advance, donate_argnums=1)
+        self.verify = jax.jit(verify, donate_argnums=1)
         self.score = jax.jit(score)
+        self.read = jax.jit(_read_block, static_argnums=2)
+        self.write = jax.jit(_write_block, donate_argnums=0)
+
+
+def _read_block(progress: Progress, start: Array, size: int) -> Float[Array, "L 2 K C H"]:
+    def cut(slots_KSH: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(slots_KSH, start, size, axis=1)
+
+    return jnp.stack([jnp.stack([cut(cache.keys), cut(cache.values)]) for cache in progress.caches])
+
+
+def _write_block(progress: Progress, start: Array, block_L2KCH: Array) -> Progress:
+    def put(slots_KSH: Array, new_KCH: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(slots_KSH, new_KCH, start, axis=1)
+
+    caches = [
+        LayerCache(put(cache.keys, keys), put(cache.values, values))
+        for cache, (keys, values) in zip(progress.caches, block_L2KCH, strict=True)
+    ]
+    return progress._replace(caches=caches)
 
 
 @functools.lru_cache(maxsize=_STRUCTURES)
@@ -126,38 +169,87 @@ class DecoderRunner:
         """
         choice = choice_of(Sampling(), 0)
         for shape in sorted(frozenset(shapes) - self.shapes):
-            if shape.slots == SMALLEST_CACHE:
+            if shape.slots == SMALLEST_CACHE and shape.sequences == 1:
                 chunk = Chunk(0, shape.tokens, shape.tokens)
-                self.prefill(self.begin(shape.slots), [0] * shape.tokens, chunk, choice).token.block_until_ready()
+                self.prefill(self.begin(shape.slots), [0] * shape.tokens, chunk, choice)[1].block_until_ready()
 
-    def begin(self, slots: int) -> Progress:
-        """Empty caches for ``slots`` tokens."""
-        shape = (1, self.config.kv_heads, slots, self.config.head_width)
+    def begin(self, slots: int, seen: Sequence[int] = ()) -> Progress:
+        """Empty caches for ``slots`` tokens; ``seen`` are those that `write_block` will put there."""
+        shape = (self.config.kv_heads, slots, self.config.head_width)
         caches = [LayerCache(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(self.config.layers)]
-        return Progress(caches, jnp.zeros((1, self.config.vocabulary), bool), jnp.zeros((1, 1), jnp.int32))
+        seen_V = np.zeros(self.config.vocabulary, bool)
+        seen_V[list(seen)] = True
+        return Progress(caches, jnp.asarray(seen_V), jnp.int32(0))
 
-    def prefill(self, progress: Progress, tokens: Sequence[int], chunk: Chunk, choice: Choice) -> Progress:
-        """Run one chunk of the prompt; after the last one ``token`` is the first generated token."""
-        padded_BT = np.full((1, chunk.size), tokens[chunk.start], np.int32)
-        padded_BT[0, : chunk.count] = tokens[chunk.start : chunk.start + chunk.count]
-        return self._run(progress, padded_BT, chunk.start, chunk.count, choice)
+    def prefill(
+        self,
+        progress: Progress,
+        tokens: Sequence[int],
+        chunk: Chunk,
+        choice: Choice,
+        allowed_W: Int[np.ndarray, " W"] | None = None,
+    ) -> tuple[Progress, Int[Array, ""]]:
+        """Run one chunk of the prompt; after the last one the token is the first generated one.
 
-    def advance(self, progress: Progress, position: int, choice: Choice) -> Progress:
-        """Run the newest token, which stands at ``position``, and choose the next one."""
-        return self._run(progress, progress.token, position, 1, choice)
+        ``allowed_W`` has the bits of the tokens that may be chosen; None: all may.
+        """
+        padded_T = np.full(chunk.size, tokens[chunk.start], np.int32)
+        padded_T[: chunk.count] = tokens[chunk.start : chunk.start + chunk.count]
+        self._note(chunk.size, progress)
+        start, count = np.int32(chunk.start), np.int32(chunk.count)
+        allowed_1W = None if allowed_W is None else np.asarray(allowed_W, np.int32)[None]
+        return self._compiled.prefill(self.weights, progress, padded_T, start, count, choice, allowed_1W)
 
-    def _run(self, progress: Progress, tokens_BT: Any, start: int, count: int, choice: Choice) -> Progress:
-        self._compiled.shapes.add(StepShape(tokens_BT.shape[1], progress.caches[0].keys.shape[2]))
-        return self._compiled.step(self.weights, progress, tokens_BT, np.int32(start), np.int32(count), choice)
+    def advance(
+        self,
+        batch: Sequence[Progress],
+        positions: Sequence[int],
+        choices: Sequence[Choice],
+        allowed: Sequence[Int[np.ndarray, " W"] | None] | None = None,
+    ) -> tuple[list[Progress], Int[Array, " B"]]:
+        """Run the newest token of each sequence, which stands at its position, and choose the next ones."""
+        self._note(1, *batch)
+        starts_B, allowed_BW = np.asarray(positions, np.int32), None
+        if allowed is not None:
+            everything = np.full(-(-self.config.vocabulary // 32), -1, np.int32)
+            allowed_BW = np.stack([everything if mask is None else np.asarray(mask, np.int32) for mask in allowed])
+        return self._compiled.advance(self.weights, list(batch), starts_B, list(choices), allowed_BW)
+
+    def verify(
+        self, progress: Progress, drafts: Sequence[int], position: int, choice: Choice
+    ) -> tuple[Progress, Verified]:
+        """Run the newest token, which stands at ``position``, and tokens that may follow it; keep those that do.
+
+        What is chosen is what `advance` would choose, one by one (Leviathan et al., 2211.17192; drafts that were
+        looked up are certain, so that a draft is right if it is the very token that is drawn).
+        """
+        padded_D = np.zeros(VERIFIED_ROWS - 1, np.int32)
+        padded_D[: len(drafts)] = drafts
+        self._note(VERIFIED_ROWS, progress)
+        return self._compiled.verify(
+            self.weights, progress, padded_D, np.int32(position), np.int32(len(drafts)), choice
+        )
+
+    def read_block(self, progress: Progress, start: int, size: int) -> Float[Array, "L 2 K C H"]:
+        """A copy of what the caches hold for ``size`` tokens from ``start``."""
+        return self._compiled.read(progress, np.int32(start), size)
+
+    def write_block(self, progress: Progress, start: int, block_L2KCH: Float[Array, "L 2 K C H"]) -> Progress:
+        """``progress`` with a block that was read from a sequence which begins alike."""
+        return self._compiled.write(progress, np.int32(start), block_L2KCH)
+
+    def block_bytes(self, size: int) -> int:
+        """Memory of a block of ``size`` tokens."""
+        return 2 * 4 * self.config.layers * self.config.kv_heads * size * self.config.head_width
+
+    def _note(self, tokens: int, *batch: Progress) -> None:
+        self._compiled.shapes.add(StepShape(tokens, batch[0].slots, len(batch)))
 
     def score(self, tokens: Sequence[int]) -> Float[np.ndarray, "T V"]:
         """float32 logits at every position, without a cache."""
-        return np.asarray(self._compiled.score(self.weights, np.asarray([tokens], np.int32))[0])
+        return np.asarray(self._compiled.score(self.weights, np.asarray(tokens, np.int32)))
 
     def compiled_steps(self) -> int:
-        """Distinct shapes the step has been compiled for, by this network or by others of its structure."""
-        return self._compiled.step._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _bucket(count: int, smallest: int) -> int:
-    return max(smallest, 1 << (count - 1).bit_length())
+        """Distinct shapes the steps have been compiled for, by this network or by others of its structure."""
+        steps = (self._compiled.prefill, self._compiled.advance, self._compiled.verify)
+        return sum(step._cache_size() for step in steps)  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,19 +1,17 @@
-"""A model of the Llama family in a Hugging Face folder: ``config.json``, safetensors in one file or in shards."""
+"""A decoder in a Hugging Face folder: ``config.json``, safetensors in one file or in shards."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .architecture import DecoderConfig, rope_frequencies
+from .architecture import DecoderConfig
 from .errors import CheckpointError, UnsupportedCheckpoint
+from .hub_config import family_of, read_config
+from .stored_names import in_hub
 from .tokenizer import TextTokenizer
 from .weight_folder import WeightFolder
-
-_FAMILIES = ("llama", "mistral")
 
 
 class SafetensorsCheckpoint:
@@ -27,12 +25,17 @@ class SafetensorsCheckpoint:
 
     def __init__(self, folder: Path) -> None:
         self._folder = WeightFolder(folder)
+        given = self._folder.json("config.json")
         try:
-            self._config = _read_config(self._folder.json("config.json"), "lm_head.weight" in self._folder.names)
+            self._family = family_of(given)
+            self._family_name: str = given["model_type"]
+            self._config = read_config(given, has_head="lm_head.weight" in self._folder.names)
         except KeyError as error:
             raise CheckpointError(f"{folder / 'config.json'}: {error.args[0]} is missing") from error
         except UnsupportedCheckpoint as error:
             raise UnsupportedCheckpoint(f"{folder}: {error}") from error
+        except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise CheckpointError(f"{folder / 'config.json'}: damaged: {error}") from error
 
     @property
     def name(self) -> str:
@@ -47,39 +50,11 @@ class SafetensorsCheckpoint:
         return self._folder.fingerprint
 
     def tensor(self, name: str) -> np.ndarray:
-        return self._folder.tensor(name)
+        stored = in_hub(name, self._config, self._family_name, fused=self._family.fused)
+        values = self._folder.tensor(stored.tensor, stored.rows)
+        return values + np.float32(1) if self._family.norms_around_one and name.endswith("norm.weight") else values
 
     def tokenizer(self) -> TextTokenizer:
         from .folder_tokenizer import folder_tokenizer
 
         return folder_tokenizer(self._folder.path)
-
-
-def _read_config(given: Mapping[str, Any], has_head: bool) -> DecoderConfig:
-    family = given.get("model_type")
-    if family not in _FAMILIES:
-        raise UnsupportedCheckpoint(f"model type {family!r} is not supported ({' and '.join(_FAMILIES)} are)")
-    for feature in ("attention_bias", "mlp_bias"):
-        if given.get(feature):
-            raise UnsupportedCheckpoint(f"{feature} is not supported")
-    if given.get("hidden_act", "silu") != "silu":
-        raise UnsupportedCheckpoint(f"activation {given['hidden_act']!r} is not supported (silu is)")
-    heads, width, context = given["num_attention_heads"], given["hidden_size"], given["max_position_embeddings"]
-    if (given.get("sliding_window") or context) < context:
-        raise UnsupportedCheckpoint("a sliding attention window is not supported")
-    head_width = given.get("head_dim") or width // heads
-    # Files written before transformers 5 keep the two parts of rope_parameters apart.
-    rope = given.get("rope_parameters") or {"rope_theta": given.get("rope_theta"), **(given.get("rope_scaling") or {})}
-    return DecoderConfig(
-        vocabulary=given["vocab_size"],
-        width=width,
-        layers=given["num_hidden_layers"],
-        heads=heads,
-        kv_heads=given.get("num_key_value_heads") or heads,
-        head_width=head_width,
-        hidden_width=given["intermediate_size"],
-        context_tokens=context,
-        norm_epsilon=given.get("rms_norm_eps", 1e-6),
-        rope_frequencies=rope_frequencies(rope.get("rope_theta") or 10000.0, head_width, rope),
-        tied_head=bool(given.get("tie_word_embeddings")) or not has_head,
-    )

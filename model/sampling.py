@@ -1,7 +1,8 @@
 """Chooses the next token from logits, inside the compiled step.
 
 The order is that of transformers: repetition penalty (Keskar et al., 1909.05858), temperature, top-k,
-top-p (Holtzman et al., 1904.09751), min-p (Nguyen et al., 2407.01082). Axes: B sequences, V vocabulary.
+top-p (Holtzman et al., 1904.09751), min-p (Nguyen et al., 2407.01082). Axes: B sequences, V vocabulary,
+W words of 32 bits for a vocabulary.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .masks import masked
 from .protocol import Sampling
 
 _NEVER = -jnp.inf
@@ -61,12 +63,21 @@ def choice_of(sampling: Sampling, seed: int, opening: Opening | None = None) -> 
 
 
 def choose(
-    logits_BV: Float[Array, "B V"], seen_BV: Bool[Array, "B V"], choice: Choice, position: Int[Array, ""]
+    logits_BV: Float[Array, "B V"],
+    seen_BV: Bool[Array, "B V"],
+    choice: Choice,
+    position: Int[Array, ""],
+    allowed_BW: Int[Array, "B W"] | None = None,
 ) -> Int[Array, " B"]:
-    """The next token of each sequence; -1 where a logit is not finite. ``position`` makes each draw another one."""
+    """The next token of each sequence; -1 where a logit is not finite. ``position`` makes each draw another one.
+
+    ``allowed_BW`` are the packed bits of the tokens that may be chosen (`masks`); None: all may.
+    """
     added = jnp.where(position == choice.bias_position, choice.bias, 0.0)
     biased_BV = logits_BV.at[:, choice.biased].add(added)
     penalised_BV = _penalise(biased_BV, seen_BV, choice.repetition_penalty)
+    if allowed_BW is not None:
+        penalised_BV = masked(penalised_BV, allowed_BW)
     token_B = jax.lax.cond(
         choice.temperature > 0.0,
         lambda: _draw(penalised_BV, choice, position),

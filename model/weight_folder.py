@@ -51,8 +51,8 @@ class WeightFolder:
         """The tensors that are there."""
         return frozenset(self._files)
 
-    def tensor(self, name: str) -> np.ndarray:
-        """One tensor as float32.
+    def tensor(self, name: str, rows: tuple[int, int] | None = None) -> np.ndarray:
+        """One tensor as float32, whole or between two rows.
 
         Raises:
             CheckpointError: it is missing or damaged.
@@ -63,12 +63,14 @@ class WeightFolder:
         file = self._files[name]
         try:
             with safe_open(file, framework="numpy") as weights:
-                kind = weights.get_slice(name).get_dtype()
+                stored = weights.get_slice(name)
+                kind = stored.get_dtype()
                 if kind not in _FLOATS:
                     raise UnsupportedCheckpoint(
                         f"{file}: tensor {name} has type {kind}, which is not supported (F32, F16, BF16 are)"
                     )
-                return weights.get_tensor(name).astype(np.float32)
+                values = weights.get_tensor(name) if rows is None else stored[slice(*rows)]
+                return values.astype(np.float32)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file}: damaged or cut short: {error}") from error
 

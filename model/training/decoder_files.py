@@ -12,9 +12,10 @@ import numpy as np
 
 from ..adapter_files import write_adapter
 from ..adapter_source import record_base
-from ..architecture import DecoderConfig, rope_frequencies
+from ..architecture import DecoderConfig
 from ..checkpoint import Checkpoint
 from ..errors import UnsupportedCheckpoint
+from ..rotary import rope_frequencies
 from ..tokenizer import TextTokenizer
 from .errors import TrainingError
 from .lora import LoraOptions, LoraTree, to_adapter

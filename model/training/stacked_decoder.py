@@ -125,7 +125,7 @@ def hidden_states(
     def step(x_BTD: Array, own: _LayersOwn, common: tuple[Rotation, Array | None]) -> Array:
         rotation, segments_BT = common
         layer = _layer(config, from_bits(own.weights), own.factors, own.key, dropout, run.attention)
-        return layer(x_BTD, rotation, jnp.int32(0), None, segments_BT)[0]
+        return layer(x_BTD, rotation, jnp.zeros(x_BTD.shape[0], jnp.int32), None, segments_BT)[0]
 
     common = (rotation, segments_BT)
     keys = jax.random.split(key, config.layers) if dropout and key is not None else None

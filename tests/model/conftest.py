@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from capibara.model.architecture import DecoderConfig, rope_frequencies
+from capibara.model.architecture import DecoderConfig
 from capibara.model.chat_template import ChatTemplate
 from capibara.model.language_model import JaxLanguageModel
+from capibara.model.rotary import rope_frequencies
 from capibara.model.runner import DecoderRunner
 from capibara.model.tokenizer import TextTokenizer
 from capibara.model.weights import Compute, build, pack

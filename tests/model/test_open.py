@@ -15,7 +15,7 @@ import pytest
 
 from capibara.config.schema import ModelSettings
 from capibara.model import JaxLanguageModel, ModelNotFound, Sampling, open_model
-from capibara.model.runner import cache_slots, chunks_of
+from capibara.model.chunks import cache_slots, chunks_of
 from capibara.model.weight_cache import packed_weights
 
 from .test_folder import write_folder

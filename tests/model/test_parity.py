@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from capibara.model import Sampling
-from capibara.model.runner import chunks_of
+from capibara.model.chunks import chunks_of
 from capibara.model.sampling import choice_of
 
 SHAPES = [
@@ -61,11 +61,11 @@ def cached_tokens(runner, tokens: list[int], most: int) -> list[int]:
     greedy = choice_of(Sampling(), 0)
     progress = runner.begin(1024)
     for chunk in chunks_of(len(tokens)):
-        progress = runner.prefill(progress, tokens, chunk, greedy)
-    made = [int(progress.token[0, 0])]
+        progress, token = runner.prefill(progress, tokens, chunk, greedy)
+    made = [int(token)]
     for position in range(len(tokens), len(tokens) + most - 1):
-        progress = runner.advance(progress, position, greedy)
-        made.append(int(progress.token[0, 0]))
+        (progress,), tokens_B = runner.advance([progress], [position], [greedy])
+        made.append(int(tokens_B[0]))
     return made
 
 

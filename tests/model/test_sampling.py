@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from capibara.model import NumericalError, Sampling
-from capibara.model.runner import chunks_of
+from capibara.model.chunks import chunks_of
 from capibara.model.sampling import choice_of
 from capibara.model.sampling import choose as choose_eagerly
 from capibara.model.sampling import filtered as filtered_eagerly

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from capibara.model import skeleton
-from capibara.model.runner import SMALLEST_CACHE, DecoderRunner, StepShape
+from capibara.model.chunks import SMALLEST_CACHE
+from capibara.model.runner import DecoderRunner, StepShape
 from capibara.model.skeleton import assembled, split
 from capibara.model.weights import build, pack
 

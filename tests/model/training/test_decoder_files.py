@@ -12,8 +12,8 @@ import pytest
 
 from capibara.model.adapter_files import read_adapter
 from capibara.model.adapter_source import read_fitting
-from capibara.model.architecture import rope_frequencies
 from capibara.model.errors import AdapterMismatch, UnsupportedCheckpoint
+from capibara.model.rotary import rope_frequencies
 from capibara.model.safetensors_checkpoint import SafetensorsCheckpoint
 from capibara.model.training.decoder_files import config_json, write_decoder, write_decoder_adapter
 from capibara.model.training.decoder_objective import DecoderObjective, init_decoder

@@ -1,0 +1,61 @@
+"""What is asked of the engine, what it tells meanwhile, and how that went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..protocol import FinishReason
+
+if TYPE_CHECKING:
+    from ..rules import TokenRule
+    from ..runner import DecoderRunner
+    from ..sampling import Choice
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A job is over: why, or which error ended it, and what it took.
+
+    Attributes:
+        queue_seconds: from being asked for to being taken up.
+        prefill_seconds: from then to the first token.
+        decode_seconds: from the first token to the end.
+        cached_tokens: of the prompt, were not run because a prompt before began alike.
+        drafted_tokens: were looked up and checked, of which ``accepted_tokens`` were right.
+    """
+
+    reason: FinishReason
+    error: Exception | None = None
+    queue_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    cached_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One generation. ``deliver`` is called from the engine's thread: with each token, then with its `End`.
+
+    Attributes:
+        prompt: at least one token.
+        most: tokens to generate at most, at least 1.
+        ends: tokens with which the model ends; they are not delivered.
+        runner: the network to run, loaded.
+        deadline: seconds of the engine's clock at which the job is given up; None: never.
+        rule: what may or must come next; None: the model alone decides.
+        given_up: nobody wants more of it; asked before each step.
+    """
+
+    prompt: Sequence[int]
+    most: int
+    ends: frozenset[int]
+    runner: DecoderRunner
+    choice: Choice
+    deliver: Callable[[int | End], None]
+    deadline: float | None = None
+    rule: TokenRule | None = None
+    given_up: Callable[[], bool] = lambda: False

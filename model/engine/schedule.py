@@ -1,0 +1,64 @@
+"""Who runs next: pure decisions over the sequences that are under way.
+
+All that decode take a step each turn, together where they can; then one piece of one prompt is run. A long prompt so
+holds nobody up for longer than one piece, and short prompts are not held up by long ones (Sarathi: Agrawal et al.,
+2403.02310).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from ..chunks import LARGEST_CHUNK
+
+BATCHES = (1, 2, 4, 8)
+"""Sequences that one step is compiled for; it is filled up to the next of these."""
+SHARED_CHUNK = 128
+"""Tokens of a prompt that are run at once while others decode."""
+
+
+class Running(Protocol):
+    """What of a sequence decides when it runs."""
+
+    @property
+    def family(self) -> Hashable:
+        """Sequences of one family can be run in one step: one network, caches of one size."""
+        ...
+
+    @property
+    def decoding(self) -> bool: ...
+
+    @property
+    def pieces(self) -> int:
+        """Pieces of the prompt that were run."""
+        ...
+
+
+S = TypeVar("S", bound=Running)
+
+
+def batches(sequences: Iterable[S]) -> list[list[S]]:
+    """Those that decode, in steps of at most the largest batch; all of them are in one."""
+    families: defaultdict[Hashable, list[S]] = defaultdict(list)
+    for sequence in sequences:
+        if sequence.decoding:
+            families[sequence.family].append(sequence)
+    most = BATCHES[-1]
+    return [family[at : at + most] for family in families.values() for at in range(0, len(family), most)]
+
+
+def next_prompt(sequences: Sequence[S]) -> S | None:
+    """The sequence whose prompt goes on: of those that had the fewest pieces, the one that has waited longest."""
+    return min((each for each in sequences if not each.decoding), key=lambda each: each.pieces, default=None)
+
+
+def chunk_limit(sequences: Iterable[Running]) -> int:
+    """Tokens of a prompt to run at once."""
+    return SHARED_CHUNK if any(each.decoding for each in sequences) else LARGEST_CHUNK
+
+
+def batch_size(count: int) -> int:
+    """The size of step that ``count`` sequences are run in."""
+    return next(size for size in BATCHES if size >= count)

@@ -1,0 +1,326 @@
+"""Generations that run together say what each would say alone, join and leave between steps, and end as they should."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from capibara.model import DeadlineExceeded, NumericalError, Overloaded, PromptTooLong, Sampling
+from capibara.model.engine.options import EngineOptions
+
+PROMPTS = ["the first", "a second prompt, longer than the others are: " + "abc " * 20, "3", "and the last"]
+GREEDY = Sampling(max_tokens=24)
+DRAWN = Sampling(max_tokens=24, temperature=0.8, top_k=20, seed=7)
+PLAIN = EngineOptions(prefix_bytes=0, speculate=False)
+
+
+@pytest.fixture(scope="module")
+def network(tiny):
+    """One config for the file: what is compiled for one model serves the others."""
+    config = tiny.config()
+    return config, tiny.tensors(config, seed=3)
+
+
+@pytest.fixture
+def make(tiny, network):
+    return lambda **options: tiny.model(*network, engine=EngineOptions(**options))
+
+
+@pytest.fixture(scope="module")
+def alone(tiny, network):
+    """What each prompt gives with nobody beside it, nothing kept and nothing drafted."""
+
+    def text(prompt, sampling=GREEDY):
+        return tiny.model(*network, engine=PLAIN).generate(prompt, sampling).text
+
+    return text
+
+
+class Gate:
+    """Lets a model's steps through one by one, and notes them."""
+
+    def __init__(self, runner):
+        self.steps: list[tuple[str, int]] = []
+        self.open, self.passed = threading.Event(), threading.Semaphore(0)
+        self._prefill, self._advance = runner.prefill, runner.advance
+        runner.prefill, runner.advance = self.prefill, self.advance
+
+    def prefill(self, progress, tokens, chunk, *rest):
+        self._note("prefill", chunk.count)
+        return self._prefill(progress, tokens, chunk, *rest)
+
+    def advance(self, batch, *rest):
+        self._note("advance", len(batch))
+        return self._advance(batch, *rest)
+
+    def _note(self, kind, size):
+        self.open.wait(30)
+        self.steps.append((kind, size))
+        self.passed.release()
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, DRAWN], ids=["greedy", "drawn"])
+@pytest.mark.parametrize("options", [{"speculate": False, "prefix_bytes": 0}, {}], ids=["plain", "all-techniques"])
+@pytest.mark.parametrize("count", [0, 1, 3, 10])
+def test_a_batch_says_what_each_prompt_says_alone(make, alone, count, options, sampling):
+    prompts = [PROMPTS[number % len(PROMPTS)] for number in range(count)]
+    together = [made.text for made in make(**options).generate_batch(prompts, sampling)]
+    assert together == [alone(prompt, sampling) for prompt in prompts]
+
+
+def test_one_step_serves_all_that_decode(make):
+    model = make(speculate=False)
+    gate = Gate(model.runner)
+    streams = [model.stream(prompt, GREEDY) for prompt in PROMPTS]
+    threads = [threading.Thread(target=lambda stream=stream: list(stream)) for stream in streams]
+    for thread in threads:
+        thread.start()
+    while model.metrics.waiting + model.metrics.running < len(PROMPTS):
+        time.sleep(0.01)
+    gate.open.set()
+    for thread in threads:
+        thread.join()
+    assert ("advance", 4) in gate.steps
+    assert model.metrics.occupancy > 2
+    assert model.metrics.finished == len(PROMPTS)
+
+
+def test_a_generation_joins_between_the_steps_of_another_and_leaves_without_ending_it(make, alone):
+    model = make(speculate=False)
+    long = model.stream(PROMPTS[0], Sampling(max_tokens=200))
+    pieces = [next(long).text]
+    short = model.generate(PROMPTS[2], Sampling(max_tokens=3))
+    assert model.metrics.running == 1
+    pieces += [delta.text for delta in long]
+    assert short.text == alone(PROMPTS[2], Sampling(max_tokens=3))
+    assert "".join(pieces) == alone(PROMPTS[0], Sampling(max_tokens=200))
+
+
+def test_a_long_prompt_holds_others_up_for_one_piece_at_a_time(make):
+    model = make(speculate=False)
+    gate = Gate(model.runner)
+    gate.open.set()
+    first = model.stream("x", Sampling(max_tokens=1000))
+    next(first)
+    del gate.steps[:]
+    model.generate("y" * 700, Sampling(max_tokens=1))
+    pieces = [number for number, step in enumerate(gate.steps) if step[0] == "prefill"]
+    first.close()
+    assert [gate.steps[number][1] for number in pieces] == [128] * 5 + [60]
+    assert all(after - before >= 2 for before, after in itertools.pairwise(pieces))
+
+
+def test_a_prompt_that_begins_like_an_earlier_one_is_run_from_where_they_part(make, alone):
+    model, common = make(), "passage " * 30
+    model.generate(common + "one?", GREEDY)
+    before = model.metrics
+    text = model.generate(common + "two?", GREEDY).text
+    assert model.metrics.cached_tokens - before.cached_tokens == len(common) // 32 * 32
+    assert text == alone(common + "two?")
+
+
+def test_a_conversation_goes_on_from_its_own_answer(make, alone):
+    model, question = make(), "q" * 60
+    answer = model.generate(question, GREEDY)
+    model.generate(question + answer.text + "more", GREEDY)
+    assert model.metrics.cached_tokens >= 64
+
+
+def test_a_prompt_that_is_kept_whole_still_runs_its_last_token(make, alone):
+    model, prompt = make(), "z" * 64
+    first, second = (model.generate(prompt, GREEDY).text for _ in range(2))
+    assert first == second == alone(prompt)
+    assert model.metrics.cached_tokens == 32
+
+
+def test_penalties_count_tokens_that_were_not_run_again(make, alone):
+    model, prompt, penal = make(), "w" * 40 + "abc", Sampling(max_tokens=24, repetition_penalty=50.0)
+    model.generate(prompt, GREEDY)
+    assert model.generate(prompt, penal).text == alone(prompt, penal)
+    assert model.metrics.cached_tokens == 32
+
+
+def test_drafts_that_are_right_are_taken_several_at_once(make, alone):
+    model, sampling = make(), Sampling(max_tokens=120)
+    assert model.generate(PROMPTS[1], sampling).text == alone(PROMPTS[1], sampling)
+    metrics = model.metrics
+    assert metrics.accepted_tokens > 10
+    assert metrics.decode_steps < 119 - metrics.accepted_tokens + 1
+
+
+@pytest.mark.parametrize("wrong", range(8))
+def test_a_draft_is_taken_up_to_its_first_wrong_token(network, tiny, wrong):
+    from capibara.model.chunks import chunks_of
+    from capibara.model.sampling import choice_of
+
+    config, tensors = network
+    runner, prompt, greedy = tiny.runner(config, tensors), [5, 6, 7, 8], choice_of(Sampling(), 0)
+    progress, token = runner.prefill(runner.begin(512), prompt, chunks_of(4)[0], greedy)
+    made = [int(token)]
+    for position in range(4, 14):
+        (progress,), tokens = runner.advance([progress], [position], [greedy])
+        made.append(int(tokens[0]))
+    drafts = made[1:8]
+    if wrong < len(drafts):
+        drafts[wrong] = (drafts[wrong] + 1) % config.vocabulary
+    progress, _ = runner.prefill(runner.begin(512), prompt, chunks_of(4)[0], greedy)
+    progress, verified = runner.verify(progress, drafts, 4, greedy)
+    accepted = int(verified.accepted)
+    assert accepted == min(wrong, 7)
+    assert np.asarray(verified.tokens)[: accepted + 1].tolist() == made[1 : accepted + 2]
+    (progress,), tokens = runner.advance([progress], [4 + accepted + 1], [greedy])
+    assert int(tokens[0]) == made[accepted + 2]
+
+
+def test_mixed_lengths_compile_a_bounded_number_of_steps(tiny):
+    config = tiny.config(context=1801)  # networks of one structure share their steps; no other is like this
+    model = tiny.model(config, tiny.tensors(config))
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 5, 8, 13):
+        prompts = ["ab" * int(length) for length in rng.integers(1, 500, count)]
+        list(model.generate_batch(prompts, Sampling(max_tokens=20)))
+    # Chunks of 32 to 256 tokens, batches of 1 to 8, and drafts, for caches of 512, 1,024 and 2,048 slots.
+    assert model.runner.compiled_steps() <= 3 * (4 + 4 + 1)
+
+
+def test_more_jobs_than_may_wait_are_refused_and_the_others_are_done(make):
+    model = make(sequences=1, queue=2)
+    gate = Gate(model.runner)
+    started = [model.stream("a", GREEDY) for _ in range(3)]
+    results, threads = [], []
+    for stream in started:
+        threads.append(threading.Thread(target=lambda stream=stream: results.append(list(stream))))
+        threads[-1].start()
+        while model.metrics.waiting + model.metrics.running < len(threads):
+            time.sleep(0.01)
+    with pytest.raises(Overloaded, match="2 generations wait already"):
+        model.generate("a", GREEDY)
+    gate.open.set()
+    for thread in threads:
+        thread.join()
+    assert [deltas[-1].finish_reason for deltas in results] == ["length"] * 3
+    assert model.metrics.refused == 1
+
+
+def test_ten_thousand_prompts_are_taken_in_turn_without_being_refused(make):
+    model = make(queue=16)
+    made = sum(1 for _ in model.generate_batch(["a"] * 10_000, Sampling(max_tokens=1)))
+    assert made == 10_000
+    assert model.metrics.refused == 0
+
+
+def test_a_cancelled_generation_ends_and_its_neighbour_goes_on(make, alone):
+    model, cancel = make(speculate=False), threading.Event()
+    stream = model.stream(PROMPTS[0], Sampling(max_tokens=1900), cancel)
+    next(stream)
+    neighbour = model.stream(PROMPTS[2], GREEDY)
+    first = next(neighbour)
+    cancel.set()
+    *_, last = stream
+    assert last.finish_reason == "cancelled"
+    assert first.text + "".join(delta.text for delta in neighbour) == alone(PROMPTS[2])
+
+
+def test_a_stream_that_nobody_reads_on_is_given_up(make):
+    model = make(speculate=False)
+    stream = model.stream("x", Sampling(max_tokens=1900))
+    next(stream)
+    stream.close()
+    while model.metrics.running:
+        time.sleep(0.01)
+    assert model.metrics.cancelled == 1
+    assert model.metrics.generated_tokens < 1900
+
+
+def test_a_deadline_ends_a_generation_with_an_error(make):
+    model = make(speculate=False)
+    stream = model.stream("x", Sampling(max_tokens=2000), deadline_seconds=0.3)
+    with pytest.raises(DeadlineExceeded, match="deadline"):
+        list(stream)
+    assert model.metrics.failed == 1
+
+
+def test_a_deadline_passes_while_a_job_waits(make):
+    model = make(sequences=1)
+    first = model.stream("x", Sampling(max_tokens=400))
+    next(first)
+    with pytest.raises(DeadlineExceeded):
+        model.generate("y", GREEDY, deadline_seconds=0.0)
+    first.close()
+
+
+def test_output_that_is_not_finite_is_an_error_and_no_text(tiny, network):
+    config, tensors = network
+    model = tiny.model(config, tensors | {"model.norm.weight": np.full(config.width, np.nan, np.float32)})
+    with pytest.raises(NumericalError, match="not finite"):
+        model.generate("x", GREEDY)
+
+
+def test_a_step_that_fails_fails_those_it_was_for_and_the_engine_goes_on(make, alone):
+    model = make(speculate=False)
+    runner, advance = model.runner, model.runner.advance
+
+    def failing(*_):
+        runner.advance = advance
+        raise RuntimeError("out of memory")
+
+    runner.advance = failing
+    with pytest.raises(RuntimeError, match="out of memory"):
+        model.generate("x", GREEDY)
+    assert model.generate("3", GREEDY).text == alone("3")
+
+
+def test_a_stop_string_ends_the_text_before_it(make, alone):
+    whole = alone(PROMPTS[0])
+    cut = whole[5:8]
+    made = make().generate(PROMPTS[0], Sampling(max_tokens=24, stop=(cut,)))
+    assert (made.text, made.finish_reason) == (whole[: whole.index(cut)], "stop")
+
+
+def test_coroutines_run_together_and_say_what_each_says_alone(make, alone):
+    model = make()
+
+    async def all_of_them():
+        return await asyncio.gather(*(model.generate_async(prompt, GREEDY) for prompt in PROMPTS))
+
+    assert [made.text for made in asyncio.run(all_of_them())] == [alone(prompt) for prompt in PROMPTS]
+
+
+def test_cancelling_a_task_gives_its_generation_up(make):
+    model = make(speculate=False)
+
+    async def cancelled():
+        task = asyncio.create_task(model.generate_async("x", Sampling(max_tokens=2000)))
+        while not model.metrics.running:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    while model.metrics.running:
+        time.sleep(0.01)
+    assert model.metrics.cancelled == 1
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_anything_runs(make):
+    model = make()
+    with pytest.raises(PromptTooLong):
+        list(model.generate_batch(["a", "b" * 3000], GREEDY))
+    assert model.metrics.prompt_tokens == 0
+
+
+def test_metrics_count_what_was_done(make):
+    model = make(speculate=False)
+    model.generate("abcd", Sampling(max_tokens=5))
+    metrics = model.metrics
+    assert (metrics.finished, metrics.prompt_tokens, metrics.generated_tokens) == (1, 4, 5)
+    assert metrics.decode_steps == metrics.decoded_rows == 4
+    assert metrics.occupancy == 1.0
+    assert metrics.prefill_seconds > 0
+    assert metrics.decode_seconds > 0
