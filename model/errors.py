@@ -79,3 +79,10 @@ class UnknownAdapter(AdapterError):
         self.known = tuple(known)
         there = f"it has {', '.join(self.known)}" if self.known else "it has none"
         super().__init__(f"the model has no adapter {name!r}: {there}")
+
+
+class ConstraintError(ModelError, ValueError):
+    """What a generation's output must keep to is ill-formed, or cannot be kept to by this model; the message says why.
+
+    A `ValueError` too, as for the other options of a request.
+    """
