@@ -1,13 +1,14 @@
-"""The decoder network of the Llama family (Touvron et al., 2302.13971; grouped queries: Ainslie et al., 2305.13245).
+"""The decoder network: Llama (Touvron et al., 2302.13971; grouped queries: Ainslie et al., 2305.13245) and its kin.
 
 Axes: B sequences, T new tokens, S cache slots, D width, K key heads, G query heads per key head, H head width,
-R rows (B times T, in attention G times T), F hidden width of the feed-forward, V vocabulary.
+R rows (B times T, in attention G times T), V vocabulary.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -17,10 +18,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from .architecture import DecoderConfig
-from .attention import Method, causal_attention
-from .linear import AdaptedLinear, Int8Linear, Linear
-
-Product = Linear | Int8Linear | AdaptedLinear
+from .attention import Method, Scoring, causal_attention, soft_capped
+from .experts import Experts, Routing
+from .feed_forward import FeedForward, Product
+from .linear import Int8Linear, Linear
+from .positions import Rotation, rotate, rotation_at
 
 _MASKED = -1e30
 
@@ -32,13 +34,6 @@ class LayerCache(NamedTuple):
     values: Float[Array, "K S H"]
 
 
-class Rotation(NamedTuple):
-    """Cosines and sines of each new token's position, of all sequences in common or of each one."""
-
-    cos: Float[Array, "#B T H/2"]
-    sin: Float[Array, "#B T H/2"]
-
-
 class RootMeanSquare(nnx.Module):
     """RMSNorm (Zhang & Sennrich, 1910.07467)."""
 
@@ -46,34 +41,58 @@ class RootMeanSquare(nnx.Module):
         self.scale = nnx.Param(jnp.asarray(scale_D))
         self.epsilon = epsilon
 
-    def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        return _normed(x_BTD, self.scale[...], self.epsilon)
+    def __call__(self, x: Float[Array, "*A D"]) -> Float[Array, "*A D"]:
+        return _normed(x, self.scale[...], self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerParts:
+    """What a layer is put together from, by the names of its matrices and vectors; None: the layer has no such vector.
+
+    Names are as in `matrices.matrices` and `matrices.vectors`, without what numbers the layer.
+    """
+
+    product: Callable[[str], Product]
+    vector: Callable[[str], np.ndarray | Array | None]
+    norm_epsilon: float
+
+    def norm(self, name: str) -> RootMeanSquare | None:
+        scale_D = self.vector(name)
+        return None if scale_D is None else RootMeanSquare(scale_D, self.norm_epsilon)
+
+    def bias(self, name: str) -> nnx.Param | None:
+        bias_N = self.vector(name)
+        return None if bias_N is None else nnx.Param(jnp.asarray(bias_N))
 
 
 class Attention(nnx.Module):
-    """Causal attention with rotary positions; ``inputs`` makes queries, keys and values in one product."""
+    """Causal attention; ``inputs`` makes queries, keys and values in one product."""
 
-    def __init__(self, config: DecoderConfig, inputs: Product, output: Product, method: Method | None = None) -> None:
+    def __init__(self, config: DecoderConfig, layer: int, parts: LayerParts, method: Method | None = None) -> None:
         """``method`` is how whole sequences are attended to, without a cache; None: the device's own."""
-        self.inputs, self.output = inputs, output
+        self.inputs, self.output = parts.product("attention.inputs"), parts.product("attention.output")
+        self.bias, self.output_bias = parts.bias("attention.bias"), parts.bias("attention.output_bias")
+        self.query_norm, self.key_norm = parts.norm("attention.query_norm"), parts.norm("attention.key_norm")
         self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
+        self.scale, self.cap, self.window = config.score_scale, config.score_cap, config.layer_kinds[layer].window
         self.method: Method | None = method
 
     def __call__(
         self,
         x_BTD: Array,
-        rotation: Rotation,
+        rotation: Rotation | None,
         starts_B: Int[Array, " B"],
         caches: Sequence[LayerCache] | None,
         segments_BT: Int[Array, "B T"] | None = None,
     ) -> tuple[Array, list[LayerCache]]:
-        """``caches`` are one for each sequence, in which it stands at its own start.
+        """``caches`` are one for each sequence, in which it stands at its own start. ``rotation``: None: no positions.
 
         ``segments_BT`` part sequences that were packed into one; they are for whole sequences, without caches.
         """
         q_BNTH, k_BKTH, v_BKTH = self._project(x_BTD, rotation)
         if caches is None:
-            written, mixed_BNTH = [], causal_attention(q_BNTH, k_BKTH, v_BKTH, segments_BT, self.method)
+            scoring = Scoring(self.scale, self.cap, self.window)
+            written, mixed_BNTH = [], causal_attention(q_BNTH, k_BKTH, v_BKTH, segments_BT, self.method, scoring)
         else:
             written = [
                 _written(cache, LayerCache(k_BKTH[row], v_BKTH[row]), starts_B[row]) for row, cache in enumerate(caches)
@@ -81,59 +100,78 @@ class Attention(nnx.Module):
             each = [self._over_cache(q_BNTH[row], cache, starts_B[row]) for row, cache in enumerate(written)]
             mixed_BNTH = jnp.stack(each)
         B, N, T, H = mixed_BNTH.shape
-        return self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)).reshape(x_BTD.shape), written
+        made_RD = _plus(self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)), self.output_bias)
+        return made_RD.reshape(x_BTD.shape), written
 
     def _over_cache(self, q_NTH: Array, seen: LayerCache, start: Array) -> Array:
         N, T, H = q_NTH.shape
         K, G = self.kv_heads, N // self.kv_heads
-        q_KRH = q_NTH.reshape(K, G * T, H) * H**-0.5
-        hidden_TS = jnp.arange(seen.keys.shape[1])[None, :] > start + jnp.arange(T)[:, None]
+        q_KRH = q_NTH.reshape(K, G * T, H) * self.scale
+        places_S, positions_T1 = jnp.arange(seen.keys.shape[1])[None, :], start + jnp.arange(T)[:, None]
+        hidden_TS = places_S > positions_T1
+        if self.window is not None:
+            hidden_TS = hidden_TS | (places_S <= positions_T1 - self.window)
         hidden_RS = jnp.broadcast_to(hidden_TS, (G, *hidden_TS.shape)).reshape(G * T, -1)
-        scores_KRS = _each_head(q_KRH, seen.keys, over=1)
+        scores_KRS = soft_capped(_each_head(q_KRH, seen.keys, over=1), self.cap)
         weights_KRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_KRS), axis=-1)
         return _each_head(weights_KRS, seen.values, over=0).reshape(N, T, H)
 
-    def _project(self, x_BTD: Array, rotation: Rotation) -> tuple[Array, Array, Array]:
+    def _project(self, x_BTD: Array, rotation: Rotation | None) -> tuple[Array, Array, Array]:
         B, T, D = x_BTD.shape
         both = self.heads + 2 * self.kv_heads
-        mixed_BNTH = self.inputs(x_BTD.reshape(B * T, D)).reshape(B, T, both, self.head_width).swapaxes(1, 2)
+        mixed_RN = _plus(self.inputs(x_BTD.reshape(B * T, D)), self.bias)
+        mixed_BNTH = mixed_RN.reshape(B, T, both, self.head_width).swapaxes(1, 2)
         to_turn, values = jnp.split(mixed_BNTH, [self.heads + self.kv_heads], axis=1)
-        queries, keys = jnp.split(_rotate(to_turn, rotation), [self.heads], axis=1)
+        if self.query_norm is not None:
+            queries, keys = jnp.split(to_turn, [self.heads], axis=1)
+            normed = _through(self.query_norm, queries), _through(self.key_norm, keys)
+            to_turn = jnp.concatenate(normed, axis=1)
+        queries, keys = jnp.split(to_turn if rotation is None else rotate(to_turn, rotation), [self.heads], axis=1)
         return queries, keys, values
 
 
-class FeedForward(nnx.Module):
-    """SwiGLU (Shazeer, 2002.05202); ``inputs`` makes gate and value in one product."""
-
-    def __init__(self, inputs: Product, output: Product) -> None:
-        self.inputs, self.output = inputs, output
-
-    def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        both_RF = self.inputs(x_BTD.reshape(-1, x_BTD.shape[-1]))
-        gate_RF, value_RF = jnp.split(both_RF, 2, axis=-1)
-        return self.output(_gated(gate_RF, value_RF)).reshape(x_BTD.shape)
-
-
 class DecoderLayer(nnx.Module):
-    """Attention and feed-forward, each on normed input and added to what came in."""
+    """Attention and feed-forward, each on normed input and, with post-norms after them, added to what came in."""
 
-    def __init__(
-        self, attention_norm: RootMeanSquare, attention: Attention, feed_norm: RootMeanSquare, feed: FeedForward
-    ) -> None:
-        self.attention_norm, self.attention = attention_norm, attention
-        self.feed_norm, self.feed = feed_norm, feed
+    def __init__(self, config: DecoderConfig, layer: int, parts: LayerParts, method: Method | None = None) -> None:
+        """``parts`` are those of layer number ``layer``; ``method`` is as in `Attention`."""
+        self.attention_norm, self.feed_norm = parts.norm("attention_norm"), parts.norm("feed_norm")
+        self.attention_post_norm, self.feed_post_norm = parts.norm("attention_post_norm"), parts.norm("feed_post_norm")
+        self.attention = Attention(config, layer, parts, method)
+        inputs, output = parts.product("feed.inputs"), parts.product("feed.output")
+        self.feed: FeedForward | Experts
+        if config.experts is not None and config.layer_kinds[layer].experts:
+            products = parts.product("feed.router"), inputs, output
+            self.feed = Experts(config.experts, *products, config.activation)
+        else:
+            self.feed = FeedForward(inputs, output, config.activation)
 
     def __call__(
         self,
         x_BTD: Array,
-        rotation: Rotation,
+        rotation: Rotation | None,
         starts_B: Array,
         caches: Sequence[LayerCache] | None,
         segments_BT: Int[Array, "B T"] | None = None,
     ) -> tuple[Array, list[LayerCache]]:
-        mixed_BTD, written = self.attention(self.attention_norm(x_BTD), rotation, starts_B, caches, segments_BT)
-        x_BTD = x_BTD + mixed_BTD
-        return x_BTD + self.feed(self.feed_norm(x_BTD)), written
+        x_BTD, written = self.attended(x_BTD, rotation, starts_B, caches, segments_BT)
+        return x_BTD + _through(self.feed_post_norm, self.feed(self.feed_input(x_BTD))), written
+
+    def attended(
+        self,
+        x_BTD: Array,
+        rotation: Rotation | None,
+        starts_B: Array,
+        caches: Sequence[LayerCache] | None,
+        segments_BT: Int[Array, "B T"] | None = None,
+    ) -> tuple[Array, list[LayerCache]]:
+        """What the feed-forward is then added to, and the caches."""
+        normed_BTD = _through(self.attention_norm, x_BTD)
+        mixed_BTD, written = self.attention(normed_BTD, rotation, starts_B, caches, segments_BT)
+        return x_BTD + _through(self.attention_post_norm, mixed_BTD), written
+
+    def feed_input(self, x_BTD: Array) -> Array:
+        return _through(self.feed_norm, x_BTD)
 
 
 class Decoder(nnx.Module):
@@ -162,20 +200,45 @@ class Decoder(nnx.Module):
         ``caches`` are by layer, then by sequence; those of one layer may differ in their slots. Without them the
         tokens see one another alone, and none are returned.
         """
-        B, T = tokens_BT.shape
-        x_BTD = self.embedding.rows(tokens_BT.reshape(-1)).reshape(B, T, -1)
-        rotation = rotation_at(self.config, starts_B[:, None] + jnp.arange(T))
-        written = []
+        x_BTD, written = self.embedded(tokens_BT), []
+        rotations = rotations_at(self.config, starts_B[:, None] + jnp.arange(tokens_BT.shape[1]))
         for index, layer in enumerate(self.layers):
             graph, weights = nnx.split(layer)
             own = None if caches is None else list(caches[index])
-            x_BTD, fresh = _run_layer(graph, weights, x_BTD, rotation, starts_B, own)
+            x_BTD, fresh = _run_layer(graph, weights, x_BTD, rotations[index], starts_B, own)
             written.append(fresh)
         return x_BTD, written
 
+    def embedded(self, tokens_BT: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """What the first layer takes in."""
+        rows_RD = self.embedding.rows(tokens_BT.reshape(-1))
+        if self.config.embedding_scale != 1.0:
+            rows_RD = rows_RD * self.config.embedding_scale
+        return rows_RD.reshape(*tokens_BT.shape, -1)
+
+    def routings(self, tokens_BT: Int[Array, "B T"]) -> list[Routing]:
+        """Which experts the tokens use in each layer that has such; `load_balance` makes statistics of it."""
+        starts_B, found = jnp.zeros(len(tokens_BT), jnp.int32), []
+        rotations = rotations_at(self.config, jnp.arange(tokens_BT.shape[1])[None])
+        x_BTD = self.embedded(tokens_BT)
+        for rotation, layer in zip(rotations, self.layers, strict=True):
+            if isinstance(layer.feed, Experts):
+                before_BTD, _ = layer.attended(x_BTD, rotation, starts_B, None)
+                found.append(layer.feed.routing(layer.feed_input(before_BTD).reshape(-1, x_BTD.shape[-1])))
+            x_BTD, _ = layer(x_BTD, rotation, starts_B, None)
+        return found
+
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         head = self.embedding if self.head is None else self.head
-        return head(self.norm(x_BTD).reshape(-1, x_BTD.shape[-1])).reshape(*x_BTD.shape[:-1], -1)
+        logits_RV = head(self.norm(x_BTD).reshape(-1, x_BTD.shape[-1]))
+        return soft_capped(logits_RV, self.config.logit_cap).reshape(*x_BTD.shape[:-1], -1)
+
+
+def rotations_at(config: DecoderConfig, positions_BT: Int[Array, "#B T"]) -> list[Rotation | None]:
+    """What turns the queries and keys of tokens at these positions, layer by layer; layers of one kind share theirs."""
+    rotaries = [config.rotary(kind) for kind in config.layer_kinds]
+    rotations = {rotary: rotation_at(rotary, positions_BT) for rotary in set(rotaries) if rotary is not None}
+    return [None if rotary is None else rotations[rotary] for rotary in rotaries]
 
 
 @functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=2)
@@ -185,29 +248,18 @@ def _normed(x_BTD: Array, scale_D: Array, epsilon: float) -> Array:
     return (exact_BTD * jax.lax.rsqrt(mean_BT1 + epsilon) * scale_D).astype(x_BTD.dtype)
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)
-def _gated(gate_RF: Array, value_RF: Array) -> Array:
-    """Made again in a backward pass, as norms and rotations are: less work than to keep what they pass through."""
-    return jax.nn.silu(gate_RF) * value_RF
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _run_layer(graph, weights, x_BTD, rotation, starts_B, caches):
-    """All layers have one shape: behind this inner `jit` the network is traced once, not once per layer."""
+    """All layers of a kind have one shape: behind this inner `jit` each kind is traced once, not once per layer."""
     return nnx.merge(graph, weights)(x_BTD, rotation, starts_B, caches)
 
 
-def rotation_at(config: DecoderConfig, positions_BT: Int[Array, "#B T"]) -> Rotation:
-    """What turns the queries and keys of tokens at these positions, float32."""
-    angles_BTH = positions_BT.astype(jnp.float32)[..., None] * jnp.asarray(config.rope_frequencies, jnp.float32)
-    return Rotation(jnp.cos(angles_BTH), jnp.sin(angles_BTH))
+def _through(norm: RootMeanSquare | None, x: Array) -> Array:
+    return x if norm is None else norm(x)
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)
-def _rotate(x_BNTH: Array, rotation: Rotation) -> Array:
-    first, second = jnp.split(x_BNTH, 2, axis=-1)
-    cos, sin = rotation.cos[:, None], rotation.sin[:, None]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BNTH.dtype)
+def _plus(x_RN: Array, bias: nnx.Param | None) -> Array:
+    return x_RN if bias is None else x_RN + bias[...].astype(x_RN.dtype)
 
 
 def _each_head(left_KRX: Array, right_KXX: Array, over: int) -> Array:

@@ -19,8 +19,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from .architecture import Activation, ExpertsConfig
-from .feed_forward import gated
-from .linear import Int8Linear, Linear
+from .errors import AdapterError
+from .feed_forward import Product, gated
+from .linear import AdaptedLinear
 
 _LARGEST_TILE = 128
 
@@ -51,11 +52,17 @@ class Experts(nnx.Module):
     def __init__(
         self,
         config: ExpertsConfig,
-        router: Linear,
-        inputs: Linear | Int8Linear,
-        output: Linear | Int8Linear,
+        router: Product,
+        inputs: Product,
+        output: Product,
         activation: Activation = "silu",
     ) -> None:
+        """
+        Raises:
+            AdapterError: a product is adapted.
+        """
+        if isinstance(inputs, AdaptedLinear) or isinstance(output, AdaptedLinear):
+            raise AdapterError("the experts of a mixture cannot be adapted")
         self.config = config
         self.router, self.inputs, self.output = router, inputs, output
         self.activation: Activation = activation
@@ -83,7 +90,7 @@ class Experts(nnx.Module):
             # A row uses an expert once, so that no two places of a tile add to one row.
             return mixed_RD.at[rows_M].add(jnp.where(there_M[:, None], made_MD, 0).astype(mixed_RD.dtype))
 
-        return jax.lax.fori_loop(0, tiles.count, add, jnp.zeros_like(x_RD))
+        return jax.lax.fori_loop(0, tiles.all, add, jnp.zeros_like(x_RD))
 
     def _expert(self, index: Array, x_MD: Array) -> Array:
         F, D = self.config.hidden_width, x_MD.shape[-1]
@@ -111,7 +118,8 @@ class _Tiles(NamedTuple):
     places: Int[Array, " M"]
 
     @property
-    def count(self) -> Array:
+    def all(self) -> Array:
+        """How many there are."""
         return self.last_tile[-1]
 
     def tile(self, number: Array) -> tuple[Array, Array, Array]:
@@ -137,9 +145,7 @@ def _tiles_for(pairs: Array, size: int) -> Array:
     return (pairs + size - 1) // size
 
 
-def _rows(product: Linear | Int8Linear, start: Array, count: int) -> Linear | Int8Linear:
-    """Some outputs of a product."""
-    weight = jax.lax.dynamic_slice_in_dim(product.weight[...], start, count)
-    if isinstance(product, Linear):
-        return Linear(weight)
-    return Int8Linear(weight, jax.lax.dynamic_slice_in_dim(product.scale[...], start, count), fine=product.fine)
+def _rows(product: Product, start: Array, count: int) -> Product:
+    """Some outputs of a product, all of whose weights have these along their first axis."""
+    graph, weights = nnx.split(product)
+    return nnx.merge(graph, jax.tree.map(lambda each: jax.lax.dynamic_slice_in_dim(each, start, count), weights))

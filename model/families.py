@@ -9,9 +9,9 @@ from typing import Literal
 
 from .architecture import Activation
 
-Windows = Literal["all", "named", "flagged"]
-"""Which layers a sliding window is for: all; those whose type is said to be sliding; or the latter, where a flag of the
-checkpoint (``use_sliding_window``) allows it."""
+Windows = Literal["none", "all", "named", "flagged"]
+"""Which layers a sliding window is for: none; all; those whose type is said to be sliding; or the latter, where a flag
+of the checkpoint (``use_sliding_window``) allows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Family:
     rope_base: float = 10000.0
     head_width: int | None = None
     tied_head: bool = False
-    windows: Windows = "all"
+    windows: Windows = "none"
     window: int | None = None
     window_period: int = 0
     unturned_period: int = 0
@@ -62,7 +62,7 @@ _ALTERNATING = {"windows": "named", "window": 4096, "post_norms": True}
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "llama": Family(),
-        "mistral": Family(window=4096),
+        "mistral": Family(windows="all", window=4096),
         "smollm3": Family(rope_base=2000000.0, tied_head=True, windows="flagged", unturned_period=4),
         "qwen2": Family(windows="flagged", window=4096, attention_bias=True),
         "qwen3": Family(windows="flagged", window=4096, head_width=128, query_norm=True),
@@ -71,8 +71,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "gemma3_text": Family(
             **_GEMMA, **_ALTERNATING, window_period=6, query_norm=True, rope_base=1000000.0, local_rope_base=10000.0
         ),
-        "phi3": Family(fused=True),
-        "mixtral": Family(rope_base=1000000.0, experts=True),
+        "phi3": Family(windows="all", fused=True),
+        "mixtral": Family(rope_base=1000000.0, windows="all", experts=True),
         "qwen3_moe": Family(windows="flagged", window=4096, query_norm=True, experts=True),
     }
 )

@@ -22,7 +22,7 @@ def family_of(given: Mapping[str, Any]) -> Family:
         UnsupportedCheckpoint: a family that is not run here; names those that are.
     """
     family = given.get("model_type")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         *others, last = FAMILIES
         raise UnsupportedCheckpoint(f"model type {family!r} is not supported ({', '.join(others)} and {last} are)")
     return FAMILIES[family]
@@ -116,6 +116,8 @@ def _layer_kinds(given: Mapping[str, Any], family: Family, layers: int, context:
     window = given.get("sliding_window", family.window)
     if family.windows == "flagged" and not given.get("use_sliding_window"):
         window = None
+    if family.windows == "none" and window is not None and window < context:
+        raise UnsupportedCheckpoint(f"a sliding attention window is not supported in {given['model_type']!r}")
     turned, found = _turned(given, family, layers), []
     for index, sliding in enumerate(_sliding(given, family, layers)):
         local = sliding and family.local_rope_base is not None

@@ -89,7 +89,8 @@ def _changed(config: DecoderConfig, adapter: Adapter) -> list[tuple[Matrix, int]
 
 
 def _matrix_bytes(matrix: Matrix, compute: Compute) -> int:
-    return matrix.rows * (matrix.columns + 4) if compute == "int8" else 4 * matrix.rows * matrix.columns
+    in_bytes = compute == "int8" and not matrix.exact
+    return matrix.rows * (matrix.columns + 4) if in_bytes else 4 * matrix.rows * matrix.columns
 
 
 def available_bytes() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy as np
 from .adapter_files import Adapter, LoraFactors
 from .architecture import DecoderConfig
 from .checkpoint import Checkpoint
-from .decoder import Attention, Decoder, DecoderLayer, FeedForward, Product, RootMeanSquare
+from .decoder import Decoder, DecoderLayer, LayerParts, RootMeanSquare
 from .errors import CheckpointError
+from .feed_forward import Product
 from .linear import AdaptedLinear, Int8Linear, Linear, join_factors, quantise_rows
-from .matrices import matrices
+from .matrices import matrices, vectors
 
 Compute = Literal["float32", "int8"]
 PackedWeights = Mapping[str, Any]
@@ -30,16 +31,14 @@ def pack(checkpoint: Checkpoint, compute: Compute, only: Collection[str] | None 
     for matrix in matrices(checkpoint.config):
         if only is not None and matrix.name not in only:
             continue
-        joined = np.concatenate(
-            [_checked(checkpoint, f"{part}.weight", (rows, matrix.columns)) for part, rows in matrix.parts.items()]
-        )
-        if compute == "int8":
+        joined = _joined(checkpoint, {f"{part}.weight": (rows, matrix.columns) for part, rows in matrix.parts.items()})
+        if compute == "int8" and not matrix.exact:
             packed[f"{matrix.name}.weight"], packed[f"{matrix.name}.scale"] = quantise_rows(joined)
         else:
             packed[f"{matrix.name}.weight"] = joined
     if only is None:
-        for name, source in _norms(checkpoint.config):
-            packed[name] = _checked(checkpoint, source, (checkpoint.config.width,))
+        for vector in vectors(checkpoint.config):
+            packed[vector.name] = _joined(checkpoint, {part: (size,) for part, size in vector.parts.items()})
     return packed
 
 
@@ -57,17 +56,18 @@ def build(config: DecoderConfig, packed: PackedWeights, factors: Mapping[str, Lo
         base = plain(name, fine=fine)
         return AdaptedLinear(base, factors[name]) if factors and name in factors else base
 
-    def norm(name: str) -> RootMeanSquare:
-        return RootMeanSquare(packed[name], config.norm_epsilon)
+    def layer(index: int) -> DecoderLayer:
+        def product(name: str) -> Product:
+            return linear(f"layers.{index}.{name}", fine=name == "feed.output")
 
-    def layer(at: str) -> DecoderLayer:
-        attention = Attention(config, linear(f"{at}.attention.inputs"), linear(f"{at}.attention.output"))
-        feed = FeedForward(linear(f"{at}.feed.inputs"), linear(f"{at}.feed.output", fine=True))
-        return DecoderLayer(norm(f"{at}.attention_norm"), attention, norm(f"{at}.feed_norm"), feed)
+        def vector(name: str) -> Any:
+            return packed.get(f"layers.{index}.{name}")
 
-    layers = [layer(f"layers.{index}") for index in range(config.layers)]
+        return DecoderLayer(config, index, LayerParts(product, vector, config.norm_epsilon))
+
+    layers, norm = [layer(index) for index in range(config.layers)], RootMeanSquare(packed["norm"], config.norm_epsilon)
     head = None if config.tied_head else linear("head", fine=True)
-    return Decoder(config, plain("embedding", fine=True), layers, norm("norm"), head)
+    return Decoder(config, plain("embedding", fine=True), layers, norm, head)
 
 
 def joined_factors(config: DecoderConfig, adapter: Adapter) -> dict[str, LoraFactors]:
@@ -80,11 +80,9 @@ def joined_factors(config: DecoderConfig, adapter: Adapter) -> dict[str, LoraFac
     return joined
 
 
-def _norms(config: DecoderConfig) -> Iterator[tuple[str, str]]:
-    yield "norm", "model.norm.weight"
-    for index in range(config.layers):
-        yield f"layers.{index}.attention_norm", f"model.layers.{index}.input_layernorm.weight"
-        yield f"layers.{index}.feed_norm", f"model.layers.{index}.post_attention_layernorm.weight"
+def _joined(checkpoint: Checkpoint, parts: Mapping[str, tuple[int, ...]]) -> np.ndarray:
+    """Tensors of these shapes, stacked along their first axis."""
+    return np.concatenate([_checked(checkpoint, name, shape) for name, shape in parts.items()])
 
 
 def _checked(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..architecture import DecoderConfig
+from ..attention import soft_capped
 from ..checkpoint import Checkpoint
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UnsupportedCheckpoint
 from ..linear import product
 from ..matrices import module_shapes
 from .decoder_files import config_json
@@ -72,7 +73,7 @@ class DecoderObjective:
 
         @jax.checkpoint
         def of_row(x_AD: Array, targets_A: Array) -> TargetFigures:
-            logits_AV = product(x_AD, head_VD, jnp.float32)
+            logits_AV = soft_capped(product(x_AD, head_VD, jnp.float32), self.config.logit_cap)
             target_A = jnp.take_along_axis(logits_AV, targets_A[:, None], axis=-1)[:, 0]
             return TargetFigures(
                 jax.nn.logsumexp(logits_AV, axis=-1) - target_A, jnp.argmax(logits_AV, axis=-1) == targets_A
@@ -96,7 +97,8 @@ class DecoderObjective:
         weights, x_BAD = self._before_targets(trainable, frozen, batch, key)
         B, A, D = x_BAD.shape
         head_VD = weights.embedding if weights.head is None else weights.head
-        return product(x_BAD.reshape(B * A, D), head_VD, jnp.float32).reshape(B, A, -1)
+        logits_RV = product(x_BAD.reshape(B * A, D), head_VD, jnp.float32)
+        return soft_capped(logits_RV, self.config.logit_cap).reshape(B, A, -1)
 
     def _before_targets(
         self,
@@ -159,8 +161,12 @@ def init_decoder(
     Raises:
         AdapterError: a target of ``lora`` names nothing.
         CheckpointError: a weight is missing or has the wrong shape.
-        UnsupportedCheckpoint: full fine-tuning of a model that could not be written afterwards.
+        UnsupportedCheckpoint: a mixture of experts; full fine-tuning of a model that could not be written afterwards.
     """
+    if base.config.experts is not None:
+        raise UnsupportedCheckpoint(
+            f"{base.name} is a mixture of experts, which cannot be trained here: take a dense model"
+        )
     if lora is None:
         config_json(base.config)
     weights = {name: _checked(base, name, shape) for name, shape in weight_shapes(base.config).items()}

@@ -6,9 +6,9 @@ Axes: L layers, V vocabulary, J ranks of the adapted parts of a matrix together;
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,22 +16,21 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..adapter_files import LoraFactors
-from ..architecture import DecoderConfig
+from ..architecture import DecoderConfig, LayerKind
 from ..attention import Method
 from ..bits import from_bits, to_bits
-from ..decoder import Attention, DecoderLayer, FeedForward, RootMeanSquare, Rotation, rotation_at
+from ..decoder import DecoderLayer, LayerParts, RootMeanSquare, rotations_at
 from ..linear import AdaptedLinear, Linear, join_factors
-from ..matrices import Matrix, matrices
+from ..matrices import Matrix, Vector, matrices, vectors
+from ..positions import Rotation
 from .lora import LoraTree
 
 StackedFactors = dict[str, LoraFactors]
 """Factors of each kind of matrix in a layer, [L, J, K] and [L, N, J], with the scale worked in."""
 
-_NORMS = {"attention_norm": "input_layernorm", "feed_norm": "post_attention_layernorm"}
-
 
 class DecoderWeights(NamedTuple):
-    """Every weight of a network. ``layers`` are by kind (``attention.inputs``), all layers' in one array."""
+    """Every weight of a network. ``layers`` are by name (``attention.inputs``), all layers' in one array."""
 
     embedding: Float[Array, "V D"]
     head: Float[Array, "V D"] | None
@@ -47,7 +46,7 @@ class Run:
         compute: type of activations and products; norms, softmax and rotations are float32 in any case.
         remat: keep the input of each layer alone, and compute the rest again in the backward pass (Chen et al.,
             1604.06174): a third more work, a fraction of the memory.
-        scan: compile one layer and loop over it; otherwise the layers are compiled one after the other.
+        scan: compile one layer of each kind and loop over them; otherwise all are compiled one after the other.
         attention: see `causal_attention`; None is what is fastest for every shape on the device at hand.
     """
 
@@ -60,8 +59,7 @@ class Run:
 def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """Shape of each weight, by its name in a Hugging Face checkpoint."""
     found = {f"{part}.weight": (rows, each.columns) for each in matrices(config) for part, rows in each.parts.items()}
-    layers = [f"model.layers.{layer}.{norm}.weight" for layer in range(config.layers) for norm in _NORMS.values()]
-    return found | dict.fromkeys(["model.norm.weight", *layers], (config.width,))
+    return found | {part: (size,) for vector in vectors(config) for part, size in vector.parts.items()}
 
 
 def stack_weights(
@@ -72,13 +70,14 @@ def stack_weights(
     def joined(matrix: Matrix) -> Array:
         return jnp.concatenate([jnp.asarray(weights[f"{part}.weight"], dtype) for part in matrix.parts])
 
+    def put_together(vector: Vector) -> Array:
+        return jnp.concatenate([jnp.asarray(weights[part]) for part in vector.parts])
+
     outer = {matrix.name: joined(matrix) for matrix in matrices(config) if not matrix.name.startswith("layers.")}
-    layers = {kind: jnp.stack([joined(matrix) for matrix in each]) for kind, each in _kinds(config)}
-    for kind, source in _NORMS.items():
-        scales = [weights[f"model.layers.{layer}.{source}.weight"] for layer in range(config.layers)]
-        layers[kind] = jnp.stack([jnp.asarray(scale) for scale in scales])
-    norm = jnp.asarray(weights["model.norm.weight"])
-    return DecoderWeights(outer["embedding"], outer.get("head"), norm, layers)
+    layers = {name: jnp.stack([joined(matrix) for matrix in each]) for name, each in _of_layers(matrices(config))}
+    for name, each in _of_layers(vectors(config)):
+        layers[name] = jnp.stack([put_together(vector) for vector in each])
+    return DecoderWeights(outer["embedding"], outer.get("head"), jnp.asarray(weights["model.norm.weight"]), layers)
 
 
 def stack_factors(config: DecoderConfig, tree: LoraTree, scale: float) -> StackedFactors:
@@ -92,14 +91,14 @@ def stack_factors(config: DecoderConfig, tree: LoraTree, scale: float) -> Stacke
         return jax.tree.map(lambda *layers: jnp.stack(layers), *(tree.get(module, nothing) for module in modules))
 
     found: StackedFactors = {}
-    for kind, each in _kinds(config):
+    for name, each in _of_layers(matrices(config)):
         parts = [over_layers(list(modules)) for modules in zip(*(matrix.parts for matrix in each), strict=True)]
         outputs = list(each[0].parts.values())
         joined = jax.vmap(lambda parts, outputs=outputs: join_factors(parts, outputs, scale), axis_size=config.layers)(
             parts
         )
         if joined is not None:
-            found[kind] = joined
+            found[name] = joined
     return found
 
 
@@ -119,34 +118,62 @@ def hidden_states(
     Tokens see those at and before them that are of their segment, and count positions from its beginning.
     ``dropout`` acts on the input of the factors, with ``key``.
     """
-    x_BTD = weights.embedding[tokens_BT].astype(run.compute)
-    rotation = rotation_at(config, _positions(tokens_BT, segments_BT))
-
-    def step(x_BTD: Array, own: _LayersOwn, common: tuple[Rotation, Array | None]) -> Array:
-        rotation, segments_BT = common
-        layer = _layer(config, from_bits(own.weights), own.factors, own.key, dropout, run.attention)
-        return layer(x_BTD, rotation, jnp.zeros(x_BTD.shape[0], jnp.int32), None, segments_BT)[0]
-
-    common = (rotation, segments_BT)
+    x_BTD = weights.embedding[tokens_BT].astype(run.compute) * config.embedding_scale
     keys = jax.random.split(key, config.layers) if dropout and key is not None else None
     own = _LayersOwn(to_bits(weights.layers), factors, keys)
-    if run.remat:
-        step = jax.checkpoint(step, prevent_cse=not run.scan)
-    if run.scan:
-        step = _keeping_bits(step)
-        x_BTD = jax.lax.scan(lambda x_BTD, own: (step(x_BTD, own, common), None), x_BTD, own)[0]
-    else:
-        for index in range(config.layers):
-            x_BTD = step(x_BTD, jax.tree.map(lambda stack, index=index: stack[index], own), common)
+
+    period = _period(config.layer_kinds)
+    looped = config.layers // period * period if run.scan else 0
+    steps = [_step(config, run, dropout, kind) for kind in range(period)]
+    common = _Common(rotations_at(config, _positions(tokens_BT, segments_BT))[:period], segments_BT)
+
+    def whole_period(x_BTD: Array, own: _LayersOwn, common: _Common) -> Array:
+        for kind, step in enumerate(steps):
+            x_BTD = step(x_BTD, _at(own, kind), common)
+        return x_BTD
+
+    if looped:
+        loop = _keeping_bits(whole_period)
+        periods = jax.tree.map(lambda stack: stack[:looped].reshape(-1, period, *stack.shape[1:]), own)
+        x_BTD = jax.lax.scan(lambda x_BTD, own: (loop(x_BTD, own, common), None), x_BTD, periods)[0]
+    for index in range(looped, config.layers):
+        x_BTD = steps[index % period](x_BTD, _at(own, index), common)
     return RootMeanSquare(weights.norm, config.norm_epsilon)(x_BTD)
 
 
 class _LayersOwn(NamedTuple):
-    """What one layer has that others have not."""
+    """What one layer has that others have not; also stacks of it."""
 
     weights: dict[str, Array]
     factors: StackedFactors
-    key: PRNGKeyArray | None
+    keys: PRNGKeyArray | None
+
+
+class _Common(NamedTuple):
+    """What turns each layer of a period, and where packed sequences begin and end."""
+
+    rotations: list[Rotation | None]
+    segments: Array | None
+
+
+def _at(own: _LayersOwn, index: int) -> _LayersOwn:
+    return jax.tree.map(lambda stack: stack[index], own)
+
+
+def _period(kinds: Sequence[LayerKind]) -> int:
+    """The least number of layers after which their kinds begin anew."""
+    return next(size for size in range(1, len(kinds) + 1) if list(kinds[size:]) == list(kinds[:-size]))
+
+
+def _step(config: DecoderConfig, run: Run, dropout: float, kind: int) -> Callable[[Array, _LayersOwn, _Common], Array]:
+    """Layer number ``kind`` of a period."""
+
+    def step(x_BTD: Array, own: _LayersOwn, common: _Common) -> Array:
+        layer = _layer(config, kind, own, dropout, run.attention)
+        starts_B = jnp.zeros(x_BTD.shape[0], jnp.int32)
+        return layer(x_BTD, common.rotations[kind], starts_B, None, common.segments)[0]
+
+    return jax.checkpoint(step, prevent_cse=not run.scan) if run.remat else step
 
 
 def _keeping_bits(step: Callable[..., Array]) -> Callable[..., Array]:
@@ -164,40 +191,29 @@ def _keeping_bits(step: Callable[..., Array]) -> Callable[..., Array]:
     return kept
 
 
-def _layer(
-    config: DecoderConfig,
-    weights: dict[str, Array],
-    factors: StackedFactors,
-    key: PRNGKeyArray | None,
-    dropout: float,
-    attention: Method | None,
-) -> DecoderLayer:
+def _layer(config: DecoderConfig, kind: int, own: _LayersOwn, dropout: float, attention: Method | None) -> DecoderLayer:
     """One layer around slices of the stacks."""
+    weights, factors, key = from_bits(own.weights), own.factors, own.keys
     keys = dict(zip(factors, jax.random.split(key, len(factors)), strict=True)) if key is not None and factors else {}
 
-    def linear(kind: str) -> Linear | AdaptedLinear:
-        base = Linear(weights[kind])
-        if kind not in factors:
+    def product(name: str) -> Linear | AdaptedLinear:
+        base = Linear(weights[name])
+        if name not in factors:
             return base
-        return AdaptedLinear(base, factors[kind], dropout=dropout, key=keys.get(kind))
+        return AdaptedLinear(base, factors[name], dropout=dropout, key=keys.get(name))
 
-    def norm(kind: str) -> RootMeanSquare:
-        return RootMeanSquare(weights[kind], config.norm_epsilon)
-
-    return DecoderLayer(
-        norm("attention_norm"),
-        Attention(config, linear("attention.inputs"), linear("attention.output"), attention),
-        norm("feed_norm"),
-        FeedForward(linear("feed.inputs"), linear("feed.output")),
-    )
+    return DecoderLayer(config, kind, LayerParts(product, weights.get, config.norm_epsilon), attention)
 
 
-def _kinds(config: DecoderConfig) -> Iterator[tuple[str, list[Matrix]]]:
-    """Each kind of matrix in a layer, with that matrix of every layer."""
-    found: defaultdict[str, list[Matrix]] = defaultdict(list)
-    for matrix in matrices(config):
-        if matrix.name.startswith("layers."):
-            found[matrix.name.split(".", 2)[2]].append(matrix)
+_Of = TypeVar("_Of", Matrix, Vector)
+
+
+def _of_layers(parts: Iterable[_Of]) -> Iterator[tuple[str, list[_Of]]]:
+    """Each name that matrices or vectors have in a layer, with those of that name in every layer."""
+    found: defaultdict[str, list[_Of]] = defaultdict(list)
+    for part in parts:
+        if part.name.startswith("layers."):
+            found[part.name.split(".", 2)[2]].append(part)
     yield from found.items()
 
 

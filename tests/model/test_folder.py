@@ -100,10 +100,10 @@ def test_llama3_positions_are_those_of_transformers(tmp_path, tiny):
     ("changes", "named"),
     [
         ({"model_type": "gpt2"}, "gpt2"),
-        ({"attention_bias": True}, "attention_bias"),
+        ({"mlp_bias": True}, "mlp_bias"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"sliding_window": 128}, "sliding"),
-        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "yarn"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 4.0}}, "dynamic"),
         ({"num_key_value_heads": 3}, "3 key heads"),
     ],
     ids=str,
