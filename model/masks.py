@@ -6,10 +6,13 @@ Axes: B sequences, V vocabulary, W words of 32 bits (V / 32, rounded up).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Bool, Float, Int32
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 _BITS = 32
 
@@ -54,6 +57,8 @@ def unpack(packed_BW: Int32[np.ndarray, "*B W"], vocabulary: int) -> Bool[np.nda
 
 def masked(logits_BV: Float[Array, "B V"], packed_BW: Int32[Array, "B W"]) -> Float[Array, "B V"]:
     """Logits with -inf for tokens whose bit is 0; to be traced in a compiled step. W must be `words` of V."""
+    import jax.numpy as jnp  # here, because rules are made where JAX may not have been needed yet
+
     token_V = jnp.arange(logits_BV.shape[-1])
     allowed_BV = (packed_BW[:, token_V // _BITS] >> (token_V % _BITS)) & 1
     return jnp.where(allowed_BV == 1, logits_BV, -jnp.inf)

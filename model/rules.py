@@ -15,7 +15,7 @@ A generation asks its rule for every token, in this order, until the rule is `To
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +29,9 @@ class TokenRule(Protocol):
         """Tokens that may be chosen next, as a packed mask of one bit for each (see `masks`); None: all of them.
 
         At least one may be. An end token is among them only where the output may end.
+
+        Raises:
+            ConstraintError: what the output must be has become too complex to follow.
         """
         ...
 
@@ -41,6 +44,9 @@ class TokenRule(Protocol):
 
         False: the chosen token is no part of the output, and `forced`, which is not empty then, comes in its place.
         Forced tokens are always taken.
+
+        Raises:
+            ConstraintError: the token was neither forced nor allowed.
         """
         ...
 
@@ -48,3 +54,21 @@ class TokenRule(Protocol):
     def finished(self) -> bool:
         """The output is complete, and the generation ends; nothing else is asked of the rule then."""
         ...
+
+
+class FreeRule:
+    """Implements `TokenRule` for text that may be anything, up to an end token."""
+
+    def __init__(self, end_tokens: Collection[int]) -> None:
+        self._end_tokens = end_tokens
+        self.finished = False
+
+    def allowed(self) -> None:
+        return None
+
+    def forced(self) -> Sequence[int]:
+        return ()
+
+    def accept(self, token: int) -> bool:
+        self.finished = token in self._end_tokens
+        return True
