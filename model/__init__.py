@@ -9,6 +9,7 @@ from .errors import (
     AdapterError,
     AdapterMismatch,
     CheckpointError,
+    ConstraintError,
     DeadlineExceeded,
     DeviceNotFound,
     EmptyPrompt,
@@ -24,36 +25,58 @@ from .protocol import Delta, FinishReason, Generation, LanguageModel, Message, S
 
 if TYPE_CHECKING:
     from .adapter_source import AdapterSource
+    from .constraints import Grammar, JsonSchema, OneOf, Regex
     from .language_model import JaxLanguageModel
     from .open import open_model
+    from .thinking import ThinkingBudget
+    from .tool_calls import Tool, tool_call
 
 __all__ = [
     "AdapterError",
     "AdapterMismatch",
     "AdapterSource",
     "CheckpointError",
+    "ConstraintError",
     "DeadlineExceeded",
     "Delta",
     "DeviceNotFound",
     "EmptyPrompt",
     "FinishReason",
     "Generation",
+    "Grammar",
     "JaxLanguageModel",
+    "JsonSchema",
     "LanguageModel",
     "Message",
     "ModelError",
     "ModelNotFound",
     "NumericalError",
+    "OneOf",
     "Overloaded",
     "PromptTooLong",
+    "Regex",
     "Sampling",
+    "ThinkingBudget",
+    "Tool",
     "UnknownAdapter",
     "UnsupportedCheckpoint",
     "Usage",
     "open_model",
+    "tool_call",
 ]
 
-_LATER = {"AdapterSource": "adapter_source", "JaxLanguageModel": "language_model", "open_model": "open"}
+_LATER = {
+    "AdapterSource": "adapter_source",
+    "Grammar": "constraints",
+    "JaxLanguageModel": "language_model",
+    "JsonSchema": "constraints",
+    "OneOf": "constraints",
+    "Regex": "constraints",
+    "ThinkingBudget": "thinking",
+    "Tool": "tool_calls",
+    "open_model": "open",
+    "tool_call": "tool_calls",
+}
 
 
 def __getattr__(name: str) -> Any:
