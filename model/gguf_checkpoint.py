@@ -71,7 +71,9 @@ class GgufCheckpoint:
             return entry.type.dequantise(raw, entry.shape)
         start, end = stored.rows or (stored.expert or 0, (stored.expert or 0) + 1)
         if end > entry.shape[0]:
-            raise CheckpointError(f"{self._file.path}: {stored.tensor} is {entry.shape}; it should have {end} rows")
+            raise CheckpointError(
+                f"{self._file.path}: {stored.tensor} is {entry.shape}; it should have {end} rows or more"
+            )
         row_bytes = len(raw) // entry.shape[0]
         shape = entry.shape[1:] if stored.rows is None else (end - start, *entry.shape[1:])
         return entry.type.dequantise(raw[start * row_bytes : end * row_bytes], shape)

@@ -55,7 +55,7 @@ class WeightFolder:
         """One tensor as float32, whole or between two rows.
 
         Raises:
-            CheckpointError: it is missing or damaged.
+            CheckpointError: it is missing, damaged, or has fewer rows.
             UnsupportedCheckpoint: it holds another type than F32, F16 or BF16.
         """
         if name not in self._files:
@@ -69,8 +69,13 @@ class WeightFolder:
                     raise UnsupportedCheckpoint(
                         f"{file}: tensor {name} has type {kind}, which is not supported (F32, F16, BF16 are)"
                     )
-                values = weights.get_tensor(name) if rows is None else stored[slice(*rows)]
-                return values.astype(np.float32)
+                if rows is None:
+                    return weights.get_tensor(name).astype(np.float32)
+                if rows[1] > (shape := tuple(stored.get_shape()))[0]:
+                    raise CheckpointError(
+                        f"{self.path}: {name} is {shape}; the configuration asks for {rows[1]} rows or more"
+                    )
+                return stored[slice(*rows)].astype(np.float32)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file}: damaged or cut short: {error}") from error
 
