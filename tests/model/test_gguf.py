@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from capibara.model import CheckpointError, UnsupportedCheckpoint
+from capibara.model.ggml_types import tensor_type
 from capibara.model.gguf import GgufFile
 from capibara.model.gguf_checkpoint import GgufCheckpoint
 
 gguf = pytest.importorskip("gguf")
 
-TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"]
+TYPES = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
+# Bytes of a block of 256 values, and where its scales in float16 stand: the package reads these types but writes none.
+K_TYPES = {"Q4_K": (144, [0, 2]), "Q5_K": (176, [0, 2]), "Q6_K": (210, [208])}
 GGUF_NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -88,6 +91,20 @@ def test_every_type_stands_for_the_numbers_the_gguf_package_reads(tmp_path, kind
     np.testing.assert_array_equal(ours, expected.reshape(ours.shape))
 
 
+@pytest.mark.parametrize("kind", K_TYPES)
+@pytest.mark.parametrize("rows", [1, 5, 1100])
+def test_blocks_of_every_k_type_stand_for_the_numbers_the_gguf_package_reads(kind, rows):
+    size, scales = K_TYPES[kind]
+    rng = np.random.default_rng(rows)
+    blocks = rng.integers(0, 256, (rows, size), dtype=np.uint8)
+    for place in scales:
+        blocks[:, place : place + 2] = rng.normal(0, 1, (rows, 1)).astype(np.float16).view(np.uint8)
+    number = gguf.GGMLQuantizationType[kind]
+    ours = tensor_type(number.value, "some.weight").dequantise(blocks.reshape(-1), (rows, 256))
+    assert ours.dtype == np.float32
+    np.testing.assert_array_equal(ours, gguf.quants.dequantize(blocks, number))
+
+
 def test_the_bundled_file_reads_as_the_gguf_package_dequantises_it(bundled_file):
     file = GgufFile(bundled_file)
     data = np.memmap(bundled_file, mode="r")
@@ -116,13 +133,13 @@ def test_a_model_written_as_gguf_comes_back_with_its_configuration_and_weights(t
 def test_an_unsupported_tensor_type_is_refused_by_name(tmp_path):
     path = tmp_path / "k.gguf"
     writer = gguf.GGUFWriter(path, "llama")
-    kind = gguf.GGMLQuantizationType.Q6_K
-    writer.add_tensor("blk.0.ffn_up.weight", np.zeros((2, 210), np.uint8), raw_dtype=kind)
+    kind = gguf.GGMLQuantizationType.Q2_K
+    writer.add_tensor("blk.0.ffn_up.weight", np.zeros((2, 84), np.uint8), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(UnsupportedCheckpoint, match=r"blk\.0\.ffn_up\.weight has type Q6_K"):
+    with pytest.raises(UnsupportedCheckpoint, match=r"blk\.0\.ffn_up\.weight has type Q2_K"):
         GgufFile(path)
 
 
