@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from .checkpoint import Checkpoint
 from .engine.metrics import EngineMetrics
@@ -16,13 +16,15 @@ from .engine.options import EngineOptions
 from .errors import EmptyPrompt, PromptTooLong, UnknownAdapter
 from .once import Once
 from .protocol import Delta, Generation, LanguageModel, Message, Sampling
-from .request import Request
+from .request import Demands, Request
 from .transcript import Transcript
 
 if TYPE_CHECKING:
     from .engine.job import End, Job
     from .engine.loop import Engine
+    from .rulebook import Rulebook
     from .runner import DecoderRunner, StepShape
+    from .tokenizer import TextTokenizer
 
 
 class _Network:
@@ -34,9 +36,10 @@ class _Network:
         load_runner: Callable[[], DecoderRunner],
         adapters: Mapping[str, Callable[[], DecoderRunner]],
     ) -> None:
-        self.tokenizer = Once(checkpoint.tokenizer)
+        self.tokenizer = tokenizer = Once(checkpoint.tokenizer)
         self.plain = Once(load_runner)
         self.adapted = {name: Once(load) for name, load in adapters.items()}
+        self.rules = Once(lambda: _new_rulebook(tokenizer(), checkpoint.config.vocabulary))
 
     def runner(self, adapter: str | None) -> Once[DecoderRunner]:
         """
@@ -67,8 +70,8 @@ class JaxLanguageModel:
         engine: EngineOptions | None = None,
     ) -> None:
         self._checkpoint = checkpoint
-        self._options = engine or EngineOptions()
-        self._engine = Once(self._make_engine)
+        self._options = options = engine or EngineOptions()
+        self._engine = Once(lambda: _new_engine(options))
         self._network = _Network(checkpoint, load_runner, adapters or {})
         own = checkpoint.config.context_tokens
         self._context_tokens = own if context_tokens is None else min(own, context_tokens)
@@ -101,10 +104,10 @@ class JaxLanguageModel:
         wanted = (None, *adapters)
         runners = [self._network.runner(adapter) for adapter in wanted]
         for adapter, runner in zip(wanted, runners, strict=True):
-            for _ in self._stream(self._asked("a", Sampling(max_tokens=2), None, adapter)):
-                pass
-            if isinstance(instead_of, JaxLanguageModel):
-                runner().make_ready(instead_of._shapes_run(adapter))
+            asked = self._asked("a", Sampling(max_tokens=2), None, adapter, {})
+            _finished(asked, asked.begin(self._submit))
+            shapes = instead_of._shapes_run(adapter) if isinstance(instead_of, JaxLanguageModel) else ()
+            runner().make_ready([*shapes, *self._drafting_shapes()])
 
     def limited_to(self, context_tokens: int | None) -> JaxLanguageModel:
         """The same network, loaded once for both, with another limit of the context; see `context_tokens`."""
@@ -136,13 +139,12 @@ class JaxLanguageModel:
         sampling: Sampling,
         cancel: threading.Event | None = None,
         adapter: str | None = None,
-        *,
-        deadline_seconds: float | None = None,
+        **demands: Unpack[Demands],
     ) -> Iterator[Delta]:
         """Generate, piece by piece; closing the iterator or setting ``cancel`` stops the device work.
 
         ``adapter`` names the one that this generation runs with, loaded if it is not yet; None: the plain network.
-        Generations that are asked for at once run together.
+        Generations that are asked for at once run together. For ``demands`` see `Demands`.
 
         Raises:
             EmptyPrompt: there is nothing to continue.
@@ -152,8 +154,9 @@ class JaxLanguageModel:
             NumericalError: the network's output is not finite.
             Overloaded: too many generations wait already.
             DeadlineExceeded: it was not done within ``deadline_seconds``.
+            ConstraintError: ``constraint`` or ``thinking`` cannot be kept to with this model; says why.
         """
-        return self._stream(self._asked(prompt, sampling, cancel, adapter, deadline_seconds))
+        return self._stream(self._asked(prompt, sampling, cancel, adapter, demands))
 
     def generate(
         self,
@@ -161,11 +164,10 @@ class JaxLanguageModel:
         sampling: Sampling,
         cancel: threading.Event | None = None,
         adapter: str | None = None,
-        *,
-        deadline_seconds: float | None = None,
+        **demands: Unpack[Demands],
     ) -> Generation:
         """The whole of `stream` at once, with its timings."""
-        asked = self._asked(prompt, sampling, cancel, adapter, deadline_seconds)
+        asked = self._asked(prompt, sampling, cancel, adapter, demands)
         return _finished(asked, asked.begin(self._submit))
 
     def generate_batch(
@@ -181,7 +183,7 @@ class JaxLanguageModel:
         """
         ahead: deque[tuple[Request, Iterator[Delta]]] = deque()
         try:
-            for asked in [self._asked(prompt, sampling, cancel, adapter, None) for prompt in prompts]:
+            for asked in [self._asked(prompt, sampling, cancel, adapter, {}) for prompt in prompts]:
                 ahead.append((asked, asked.begin(self._submit)))
                 if len(ahead) == 2 * self._options.sequences:
                     yield _finished(*ahead.popleft())
@@ -196,11 +198,10 @@ class JaxLanguageModel:
         prompt: str | Sequence[Message],
         sampling: Sampling,
         adapter: str | None = None,
-        *,
-        deadline_seconds: float | None = None,
+        **demands: Unpack[Demands],
     ) -> AsyncIterator[Delta]:
         """As `stream`, for a program of coroutines: cancelling the task stops the device work."""
-        asked = self._asked(prompt, sampling, None, adapter, deadline_seconds)
+        asked = self._asked(prompt, sampling, None, adapter, demands)
         async for delta in asked.pieces_async(self._submit):
             yield delta
 
@@ -209,11 +210,10 @@ class JaxLanguageModel:
         prompt: str | Sequence[Message],
         sampling: Sampling,
         adapter: str | None = None,
-        *,
-        deadline_seconds: float | None = None,
+        **demands: Unpack[Demands],
     ) -> Generation:
         """As `generate`, for a program of coroutines."""
-        asked = self._asked(prompt, sampling, None, adapter, deadline_seconds)
+        asked = self._asked(prompt, sampling, None, adapter, demands)
         async for _ in asked.pieces_async(self._submit):
             pass
         return asked.transcript.generation()
@@ -236,6 +236,13 @@ class JaxLanguageModel:
         """
         return self._network.runner(adapter)()
 
+    def _drafting_shapes(self) -> list[StepShape]:
+        """Drafts come up in the midst of an answer, which nobody wants to wait in for a compiler."""
+        from .chunks import SMALLEST_CACHE
+        from .runner import VERIFIED_ROWS, StepShape
+
+        return [StepShape(VERIFIED_ROWS, SMALLEST_CACHE)] if self._options.speculate else []
+
     def _shapes_run(self, adapter: str | None) -> frozenset[StepShape]:
         """What the network with that adapter has run, if there is one and it is loaded."""
         runner = self._network.plain if adapter is None else self._network.adapted.get(adapter)
@@ -247,16 +254,18 @@ class JaxLanguageModel:
         sampling: Sampling,
         cancel: threading.Event | None,
         adapter: str | None,
-        deadline_seconds: float | None,
+        demands: Demands,
     ) -> Request:
-        tokens = self._prompt_tokens(prompt)
+        tokens, seconds = self._prompt_tokens(prompt), demands.get("deadline_seconds")
+        constraint, thinking = demands.get("constraint"), demands.get("thinking")
         return Request(
             tokens,
             sampling,
             cancel or threading.Event(),
             self._network.runner(adapter),
-            None if deadline_seconds is None else time.monotonic() + deadline_seconds,
+            None if seconds is None else time.monotonic() + seconds,
             Transcript(self.decode, sampling.stop, len(tokens)),
+            self._network.rules().rule(constraint, thinking) if constraint or thinking else None,
         )
 
     def _prompt_tokens(self, prompt: str | Sequence[Message]) -> list[int]:
@@ -271,12 +280,7 @@ class JaxLanguageModel:
             raise PromptTooLong(len(tokens), self.context_tokens)
         return tokens
 
-    def _make_engine(self) -> Engine:
-        from .engine.loop import Engine
-
-        return Engine(self._options)
-
-    def _job(self, asked: Request, deliver: Callable[[int | End], None]) -> Job:
+    def _job(self, asked: Request, deliver: Callable[[int | End], object]) -> Job:
         from .engine.job import Job
         from .sampling import Opening, choice_of
 
@@ -290,6 +294,7 @@ class JaxLanguageModel:
             choice_of(asked.sampling, secrets.randbits(63), opening),
             deliver,
             asked.deadline,
+            asked.rule,
             given_up=asked.given_up,
         )
 
@@ -297,8 +302,20 @@ class JaxLanguageModel:
         """Takes the job up when the first piece is asked for."""
         yield from asked.begin(self._submit)
 
-    def _submit(self, asked: Request, deliver: Callable[[int | End], None]) -> None:
+    def _submit(self, asked: Request, deliver: Callable[[int | End], object]) -> None:
         self._engine().submit(self._job(asked, deliver))
+
+
+def _new_engine(options: EngineOptions) -> Engine:
+    from .engine.loop import Engine
+
+    return Engine(options)
+
+
+def _new_rulebook(tokenizer: TextTokenizer, outputs: int) -> Rulebook:
+    from .rulebook import Rulebook
+
+    return Rulebook(tokenizer, outputs)
 
 
 def _finished(asked: Request, deltas: Iterator[Delta]) -> Generation:

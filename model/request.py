@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from .engine.job import End
 from .once import Once
@@ -15,9 +15,27 @@ from .protocol import Delta, Sampling
 from .transcript import Transcript
 
 if TYPE_CHECKING:
+    from .constraints import Constraint
+    from .rules import TokenRule
     from .runner import DecoderRunner
+    from .thinking import ThinkingBudget
 
-Submit = Callable[["Request", Callable[[int | End], None]], None]
+
+class Demands(TypedDict, total=False):
+    """What else a generation can be asked to keep to.
+
+    Attributes:
+        deadline_seconds: it fails unless it is done by then.
+        constraint: what its text must be (`JsonSchema`, `Regex`, …).
+        thinking: how long it thinks before it answers.
+    """
+
+    deadline_seconds: float
+    constraint: Constraint
+    thinking: ThinkingBudget
+
+
+Submit = Callable[["Request", Callable[[int | End], object]], None]
 """Hands a request to the engine, which tells the given function each token and the end."""
 
 
@@ -34,6 +52,7 @@ class Request:
     runner: Once[DecoderRunner]
     deadline: float | None
     transcript: Transcript
+    rule: TokenRule | None = None
     _left: threading.Event = field(default_factory=threading.Event)
 
     def given_up(self) -> bool:
@@ -60,9 +79,16 @@ class Request:
     async def pieces_async(self, submit: Submit) -> AsyncIterator[Delta]:
         """Its pieces, for a program of coroutines."""
         loop, told = asyncio.get_running_loop(), asyncio.Queue[int | End]()
+
+        def tell(event: int | End) -> None:
+            try:
+                loop.call_soon_threadsafe(told.put_nowait, event)
+            except RuntimeError:  # the loop was closed: nobody is left to read on
+                self.leave()
+
         await asyncio.to_thread(self.runner)
         try:
-            submit(self, lambda event: loop.call_soon_threadsafe(told.put_nowait, event))
+            submit(self, tell)
             while not self.transcript.over:
                 if (delta := self._add(await told.get())) is not None:
                     yield delta

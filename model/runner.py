@@ -153,6 +153,7 @@ class DecoderRunner:
         """``device`` is where the weights lie and the steps run; None: where JAX prefers."""
         config, graph, structure, weights = split(decoder) if isinstance(decoder, Decoder) else decoder
         self.config: DecoderConfig = config
+        self._device = device
         # Arrays that are bound to a device take the steps, and what these are given, with them.
         self.weights = weights if device is None else jax.device_put(weights, device)
         self._compiled = _steps_for(graph, structure, tuple(weight.shape for weight in weights))
@@ -167,19 +168,27 @@ class DecoderRunner:
 
         Longer ones are left until they are needed: there are many, and which ones hangs on the tokenizer.
         """
-        choice = choice_of(Sampling(), 0)
         for shape in sorted(frozenset(shapes) - self.shapes):
-            if shape.slots == SMALLEST_CACHE and shape.sequences == 1:
-                chunk = Chunk(0, shape.tokens, shape.tokens)
-                self.prefill(self.begin(shape.slots), [0] * shape.tokens, chunk, choice)[1].block_until_ready()
+            if shape.slots == SMALLEST_CACHE:
+                jax.block_until_ready(self._run_once(shape)[1])
+
+    def _run_once(self, shape: StepShape) -> tuple[Any, Any]:
+        batch, choice = [self.begin(shape.slots) for _ in range(shape.sequences)], choice_of(Sampling(), 0)
+        if shape.tokens == 1:
+            return self.advance(batch, [0] * len(batch), [choice] * len(batch))
+        if shape.tokens == VERIFIED_ROWS:
+            return self.verify(batch[0], [0], 0, choice)
+        return self.prefill(batch[0], [0] * shape.tokens, Chunk(0, shape.tokens, shape.tokens), choice)
 
     def begin(self, slots: int, seen: Sequence[int] = ()) -> Progress:
         """Empty caches for ``slots`` tokens; ``seen`` are those that `write_block` will put there."""
         shape = (self.config.kv_heads, slots, self.config.head_width)
-        caches = [LayerCache(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(self.config.layers)]
+        # Bound to the device like what steps make of them: steps are compiled for the one or for the other.
+        zeros = functools.partial(jnp.zeros, device=self._device)
+        caches = [LayerCache(zeros(shape), zeros(shape)) for _ in range(self.config.layers)]
         seen_V = np.zeros(self.config.vocabulary, bool)
         seen_V[list(seen)] = True
-        return Progress(caches, jnp.asarray(seen_V), jnp.int32(0))
+        return Progress(caches, jnp.asarray(seen_V, device=self._device), zeros((), jnp.int32))
 
     def prefill(
         self,

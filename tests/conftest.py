@@ -28,13 +28,17 @@ _LONG = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Workers, and programs that tests start, find what another has compiled; it is kept until the next run."""
+    """Workers, and programs that tests start, find what another has compiled; it is kept until the next run.
+
+    Tests compile far longer than they run: XLA's optimiser is switched off, which halves that. Benchmarks leave it on.
+    """
     import jax  # a plugin of pytest has imported it before, too early to see these variables
 
     if (cache := getattr(config, "cache", None)) is None:  # with -p no:cacheprovider
         return
     folder = cache.mkdir(f"xla-{platform.node()}")
     kept = {
+        "jax_disable_most_optimizations": True,
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,

@@ -55,7 +55,7 @@ class Job:
     ends: frozenset[int]
     runner: DecoderRunner
     choice: Choice
-    deliver: Callable[[int | End], None]
+    deliver: Callable[[int | End], object]
     deadline: float | None = None
     rule: TokenRule | None = None
     given_up: Callable[[], bool] = lambda: False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import logging
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from .metrics import EngineMetrics
 from .options import EngineOptions
 from .prefix_cache import BLOCK, PrefixCache
 from .sequence import Sequence
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +97,14 @@ class Engine:
         job, now = waiting.job, self._clock()
         try:
             if _given_up(job, now):
-                self._told(job, End("cancelled", queue_seconds=now - waiting.asked))
+                self._refuse(job, End("cancelled", queue_seconds=now - waiting.asked))
                 return
             if self._cache is None:
                 self._cache = PrefixCache(self._options.prefix_bytes // job.runner.block_bytes(BLOCK))
             speculate = self._options.speculate
             sequence = Sequence(job, waiting.asked, now, self._cache, speculate=speculate)
         except Exception as error:  # noqa: BLE001 -- whoever asked gets it
-            self._told(job, End("stop", error))
+            self._refuse(job, End("stop", error))
             return
         with self._lock:
             self._active.append(sequence)
@@ -191,27 +194,35 @@ class Engine:
                 sequence.take(int(token), now)
 
     def _let_go(self) -> None:
-        ended = [each for each in self._active if each.end is not None]
-        if not ended:
-            return
+        """Ended sequences leave; then those who asked are told."""
+        ended = [(each, each.end) for each in self._active if each.end is not None]
+        for sequence, end in ended:
+            if end.error is None:
+                sequence.keep_prefix()
         with self._lock:
             self._active = [each for each in self._active if each.end is None]
-        for sequence in ended:
-            if sequence.end is None:
-                raise AssertionError("it has ended")
-            if sequence.end.error is None:
-                sequence.keep_prefix()
-            self._told(sequence.job, sequence.end, sequence.made)
+            for sequence, end in ended:
+                self._metrics = self._metrics.after(end, len(sequence.job.prompt), sequence.made)
+        for sequence, end in ended:
+            _tell(sequence.job, end)
 
-    def _told(self, job: Job, end: End, made: int = 0) -> None:
+    def _refuse(self, job: Job, end: End) -> None:
+        """It ends before it has begun."""
         with self._lock:
-            self._metrics = self._metrics.after(end, len(job.prompt), made)
-        job.deliver(end)
+            self._metrics = self._metrics.after(end, len(job.prompt), 0)
+        _tell(job, end)
 
     def _count(self, **more: int) -> None:
         with self._lock:
             counts = {name: getattr(self._metrics, name) + count for name, count in more.items()}
             self._metrics = dataclasses.replace(self._metrics, **counts)
+
+
+def _tell(job: Job, end: End) -> None:
+    try:
+        job.deliver(end)
+    except Exception:
+        _log.exception("whoever asked for a generation failed at its end")
 
 
 def _given_up(job: Job, now: float) -> bool:

@@ -36,6 +36,7 @@ class Sequence:
         for block in self._held:
             self.progress = job.runner.write_block(self.progress, self.ran, block.value)
             self.ran += BLOCK
+        self._chosen = 0
         self._asked, self._began, self._first = asked, now, now
         self._drafted = self._accepted = 0
         self.end: End | None = None
@@ -55,8 +56,8 @@ class Sequence:
 
     @property
     def decoding(self) -> bool:
-        """All but the newest token have been run, and the device has that one."""
-        return self.made > 0 and self.ran == len(self.tokens) - 1
+        """All but the newest token have been run, and the device has that one: it was chosen there, not forced."""
+        return self.ran == len(self.tokens) - 1 and self._chosen == len(self.tokens)
 
     def chunk(self, largest: int) -> Chunk:
         """The next piece to run of what has not been run."""
@@ -83,24 +84,24 @@ class Sequence:
             self.finish("stop", now, NumericalError(_NOT_FINITE))
             return
         rule = self.job.rule
-        if token in self.job.ends:
-            self.finish("stop", now)
-            return
-        self._tell(token, now)
+        if rule is None or rule.accept(token):
+            self._tell(token, now)
+            self._chosen = len(self.tokens)
         while rule is not None and self.end is None and (forced := list(rule.forced())):
             for each in forced:
+                rule.accept(each)
                 if self.end is None:
                     self._tell(each, now)
 
     def _tell(self, token: int, now: float) -> None:
-        rule = self.job.rule
-        if rule is not None:
-            rule.accept(token)
+        if token in self.job.ends:
+            self.finish("stop", now)
+            return
         self.tokens.append(token)
         if self.drafts is not None:
             self.drafts.extend([token])
         self.job.deliver(token)
-        if rule is not None and rule.finished:
+        if self.job.rule is not None and self.job.rule.finished:
             self.finish("stop", now)
         elif self.made == self.job.most:
             self.finish("length", now)

@@ -84,11 +84,11 @@ def test_a_strong_penalty_keeps_a_generation_from_repeating_tokens(tiny):
     config = tiny.config()
     runner, prompt = tiny.runner(config, tiny.tensors(config)), [7, 8, 9, 7, 8, 9]
     choice = choice_of(Sampling(repetition_penalty=1000.0), 0)
-    progress = runner.prefill(runner.begin(512), prompt, chunks_of(len(prompt))[0], choice)
-    made = [int(progress.token[0, 0])]
+    progress, token = runner.prefill(runner.begin(512), prompt, chunks_of(len(prompt))[0], choice)
+    made = [int(token)]
     for position in range(len(prompt), len(prompt) + 40):
-        progress = runner.advance(progress, position, choice)
-        made.append(int(progress.token[0, 0]))
+        (progress,), tokens_B = runner.advance([progress], [position], [choice])
+        made.append(int(tokens_B[0]))
     assert len({7, 8, 9, *made}) == 3 + len(made)
 
 

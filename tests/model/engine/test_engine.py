@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 import time
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -207,11 +208,26 @@ def test_more_jobs_than_may_wait_are_refused_and_the_others_are_done(make):
     assert model.metrics.refused == 1
 
 
-def test_ten_thousand_prompts_are_taken_in_turn_without_being_refused(make):
-    model = make(queue=16)
-    made = sum(1 for _ in model.generate_batch(["a"] * 10_000, Sampling(max_tokens=1)))
-    assert made == 10_000
-    assert model.metrics.refused == 0
+def test_of_ten_thousand_jobs_at_once_those_that_may_wait_are_done_and_the_others_refused(network, tiny):
+    from capibara.model.engine.job import End, Job
+    from capibara.model.engine.loop import Engine
+    from capibara.model.sampling import choice_of
+
+    runner, told = tiny.runner(*network), SimpleQueue()
+    gate, engine = Gate(runner), Engine(EngineOptions(queue=16))
+    job = Job([1, 2, 3], 2, frozenset(), runner, choice_of(Sampling(), 0), told.put)
+    refused = 0
+    for _ in range(10_000):
+        try:
+            engine.submit(job)
+        except Overloaded:
+            refused += 1
+    gate.open.set()
+    ends = 0
+    while ends < 10_000 - refused:
+        ends += isinstance(told.get(), End)
+    assert 16 <= ends <= 16 + EngineOptions().sequences
+    assert engine.metrics.refused == refused
 
 
 def test_a_cancelled_generation_ends_and_its_neighbour_goes_on(make, alone):
