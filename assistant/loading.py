@@ -20,6 +20,14 @@ _LOG = logging.getLogger(__name__)
 _MIB = 2**20
 _NICE = 10
 _TURN_SECONDS = 0.0005
+_NOT_OF_THE_NETWORK = (
+    "context_tokens",
+    "concurrent_generations",
+    "waiting_generations",
+    "prefix_cache_mib",
+    "speculate",
+)
+"""Settings of how a loaded network is used; another value of theirs loads nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class LanguagePart:
     def request(self, instead_of: LanguagePart | None = None) -> Future[LoadedModel]:
         """The model, loading or ready; what failed is tried again. ``instead_of``: the part whose place this one takes.
 
-        Where the two differ in the limit of the context alone, they share one network.
+        Where the two differ in how the network is used alone, they share it.
         """
         with self._lock:
             failed = self._future is not None and self._future.done() and self._future.result().model is None
@@ -56,8 +64,9 @@ class LanguagePart:
             return self._future
 
     def shares_network(self, settings: ModelSettings) -> bool:
-        """``settings`` name the model that is loaded here, or loading, up to the limit of its context."""
-        return self.asked and settings == self._settings.model_copy(update={"context_tokens": settings.context_tokens})
+        """``settings`` name the model that is loaded here, or loading, however it is used."""
+        light = {key: getattr(settings, key) for key in _NOT_OF_THE_NETWORK}
+        return self.asked and settings == self._settings.model_copy(update=light)
 
     def in_place(self) -> LanguageModel | None:
         """The model, if it was asked for and there is one; waits while it loads."""
@@ -135,11 +144,12 @@ class LanguageModels:
 
 def _load(settings: ModelSettings, instead_of: LanguagePart | None) -> LoadedModel:
     from ..model import ModelError, open_model
+    from ..model.open import engine_options
 
     # One worker loads all models, so that the one before is there by now.
     before = instead_of.in_place() if instead_of is not None else None
     if before is not None and instead_of is not None and instead_of.shares_network(settings):
-        return LoadedModel(before.limited_to(settings.context_tokens))
+        return LoadedModel(before.limited_to(settings.context_tokens, engine_options(settings)))
     if before is not None:
         _give_way()
     try:

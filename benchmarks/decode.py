@@ -1,166 +1,96 @@
-"""Tokens per second of capibara.model beside llama-cpp-python and transformers: same GGUF, prompt and threads.
+"""Tokens per second of capibara.model beside llama-cpp-python and transformers: same GGUF, prompts and threads.
 
-Each engine runs in a process of its own and waits while another one works; the engines take turns, so that what
-else the machine does falls on all of them alike. Figures are medians. Run: python benchmarks/decode.py [--json]
+Plain prefill and greedy decode at several lengths; answers to questions with the passages that retrieval finds for
+them, prompt and answer together; and eight requests at once beside one. The engines take turns; figures are medians,
+of answers all tokens over all seconds. Run: python benchmarks/decode.py [--json]
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import functools
 import json
-import multiprocessing
 import os
 import statistics
-import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+from decode_engines import ENGINES, Answer, Batch, Steps
+from turns import taking_turns
 
 TEXT = "the ferry carried two hundred passengers north while fog made its captain think twice about every mile"
+TOLD = "Answer the question from the passages, in the words of the passages."
 
 
-class Capibara:
-    """Prefill in chunks, then greedy cached steps; `compute` as in the settings."""
-
-    def __init__(self, gguf: Path, threads: int, context: int, compute: str) -> None:
-        from capibara.config.schema import ModelSettings
-        from capibara.model import Sampling, open_model
-        from capibara.model.chunks import cache_slots
-        from capibara.model.sampling import choice_of
-
-        self.runner = open_model(ModelSettings(path=str(gguf), threads=threads, compute=compute)).runner
-        self.slots, self.choice = cache_slots(context), choice_of(Sampling(), 0)
-
-    def prefill(self, tokens: list[int]) -> None:
-        from capibara.model.chunks import chunks_of
-
-        self.position, self.progress = len(tokens), self.runner.begin(self.slots)
-        for chunk in chunks_of(len(tokens)):
-            self.progress, token = self.runner.prefill(self.progress, tokens, chunk, self.choice)
-        int(token)
-
-    def step(self) -> None:
-        (self.progress,), tokens_B = self.runner.advance([self.progress], [self.position], [self.choice])
-        self.position += 1
-        int(tokens_B[0])
-
-
-class LlamaCpp:
-    """llama-cpp-python, greedy."""
-
-    def __init__(self, gguf: Path, threads: int, context: int) -> None:
-        from llama_cpp import Llama
-
-        self.model = Llama(
-            str(gguf), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False
-        )
-
-    def prefill(self, tokens: list[int]) -> None:
-        self.model.reset()
-        self.model.eval(tokens)
-
-    def step(self) -> None:
-        self.model.eval([self.model.sample(temp=0.0)])
-
-
-class Transformers:
-    """transformers' Llama with the dequantised weights of the GGUF file."""
-
-    def __init__(self, gguf: Path, threads: int, dtype: str) -> None:
-        import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        from capibara.model.gguf_checkpoint import GgufCheckpoint
-
-        torch.set_num_threads(threads)
-        self.torch, checkpoint = torch, GgufCheckpoint(gguf)
-        ours = checkpoint.config
-        config = LlamaConfig(
-            vocab_size=ours.vocabulary,
-            hidden_size=ours.width,
-            intermediate_size=ours.hidden_width,
-            num_hidden_layers=ours.layers,
-            num_attention_heads=ours.heads,
-            num_key_value_heads=ours.kv_heads,
-            head_dim=ours.head_width,
-            max_position_embeddings=ours.context_tokens,
-            tie_word_embeddings=ours.tied_head,
-        )
-        self.model = LlamaForCausalLM(config).to(getattr(torch, dtype)).eval()
-        with torch.no_grad():
-            for name, weight in self.model.named_parameters():
-                weight.copy_(torch.tensor(checkpoint.tensor(name)))
-
-    def prefill(self, tokens: list[int]) -> None:
-        self.past = None
-        self._run(self.torch.tensor([tokens]))
-
-    def step(self) -> None:
-        self._run(self.token)
-
-    def _run(self, tokens) -> None:
-        with self.torch.inference_mode():
-            out = self.model(tokens, past_key_values=self.past, use_cache=True, logits_to_keep=1)
-        self.past, self.token = out.past_key_values, out.logits[:, -1:].argmax(-1)
-
-
-ENGINES: dict[str, Callable] = {
-    "capibara": lambda *a: Capibara(*a, compute="auto"),
-    "capibara_f32": lambda *a: Capibara(*a, compute="float32"),
-    "llama_cpp": LlamaCpp,
-    "transformers_f32": lambda gguf, threads, _: Transformers(gguf, threads, dtype="float32"),
-    "transformers_bf16": lambda gguf, threads, _: Transformers(gguf, threads, dtype="bfloat16"),
-}
-
-
-def serve(name: str, gguf: Path, threads: int, context: int, wire: Connection) -> None:
-    """One engine's process: measures a prompt whenever it is told to."""
-    engine = ENGINES[name](gguf, threads, context)
-    gc.disable()
-    wire.send("ready")
-    while (order := wire.recv()) is not None:
-        tokens, steps = order
-        began = time.perf_counter()
-        engine.prefill(tokens)
-        middle = time.perf_counter()
-        for _ in range(steps):
-            engine.step()
-        wire.send((len(tokens) / (middle - began), steps / (time.perf_counter() - middle)))
-
-
-def prompt(gguf: Path, length: int) -> list[int]:
+def prompt(gguf: Path, length: int, seed: int = 0) -> list[int]:
+    """``length`` tokens that do not repeat themselves much; others for another seed."""
     from capibara.model.gguf_checkpoint import GgufCheckpoint
 
     words = TEXT.split()
-    tokens = GgufCheckpoint(gguf).tokenizer().encode(" ".join(words[i * i % len(words)] for i in range(3 * length)))
-    return tokens[:length]
+    text = " ".join(words[(i * i + seed * (i % 7)) % len(words)] for i in range(3 * length))
+    return GgufCheckpoint(gguf).tokenizer().encode(text)[:length]
 
 
-def measure(names: list[str], gguf: Path, length: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+def plain(names: list[str], gguf: Path, length: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median prefill and decode tokens/s of each engine at one length of prompt."""
-    spawn = multiprocessing.get_context("spawn")
-    wires, processes, tokens = {}, [], prompt(gguf, length)
-    for name in names:
-        wires[name], theirs = spawn.Pipe()
-        arguments = (name, gguf, options.threads, length + options.steps + 1, theirs)
-        processes.append(spawn.Process(target=serve, args=arguments, daemon=True))
-        processes[-1].start()
-        wires[name].recv()
-    speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for turn in range(options.turns + 1):
-        for name in names:
-            wires[name].send((tokens, options.steps))
-            speed = wires[name].recv()
-            if turn:  # the first turn compiles and warms up
-                speeds[name].append(speed)
-    for wire, process in zip(wires.values(), processes, strict=True):
-        wire.send(None)
-        process.join()
+    order = Steps(prompt(gguf, length), options.steps)
+    with taking_turns(_makers(names, gguf, length + options.steps + 1, options)) as turns:
+        found = [turns.take(order) for _ in range(options.turns + 1)][1:]  # the first turn compiles and warms up
     return {
-        name: {"prefill": statistics.median(s[0] for s in found), "decode": statistics.median(s[1] for s in found)}
-        for name, found in speeds.items()
+        name: {
+            "prefill": length / statistics.median(turn[name][0] for turn in found),
+            "decode": options.steps / statistics.median(turn[name][1] for turn in found),
+        }
+        for name in names
     }
+
+
+def grounded(names: list[str], gguf: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Generated tokens per second of answers to questions, prompts included."""
+    asked = list(questions(gguf, options))
+    with taking_turns(_makers(names, gguf, 2048, options)) as turns:
+        for order in asked[:2]:
+            turns.take(order)
+        found = [turns.take(order) for order in asked]
+    return {name: sum(turn[name][0] for turn in found) / sum(turn[name][1] for turn in found) for name in names}
+
+
+def batched(gguf: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Generated tokens per second of one request, and of eight at once."""
+    prompts = [prompt(gguf, 64, seed) for seed in range(8)]
+    seconds: dict[int, list[float]] = {1: [], 8: []}
+    with taking_turns(_makers(["capibara"], gguf, 512, options)) as turns:
+        for turn in range(options.turns + 1):
+            for count in seconds:
+                took = turns.take(Batch(prompts[:count], options.steps))["capibara"]
+                if turn:
+                    seconds[count].append(took)
+    return {f"requests_{count}": count * options.steps / statistics.median(took) for count, took in seconds.items()}
+
+
+def questions(gguf: Path, options: argparse.Namespace) -> Iterable[Answer]:
+    """The data set's questions, each after the three passages that are found for it."""
+    import random
+
+    from capibara.assistant.dataset import indexed, read_passages, read_questions
+    from capibara.config.schema import Settings
+    from capibara.model.gguf_checkpoint import GgufCheckpoint
+
+    answerable = [question for question in read_questions(options.data) if question.answers]
+    drawn = random.Random(0).sample(answerable, min(options.questions, len(answerable)))
+    tokenizer = GgufCheckpoint(gguf).tokenizer()
+    with indexed(read_passages(options.data), Settings(), lambda *_: None) as assistant:
+        for question in drawn:
+            found = assistant.search(question.question, top_k=3).passages
+            numbered = "\n\n".join(f"[{place}] {one.chunk.text}" for place, one in enumerate(found, start=1))
+            content = f"{numbered}\n\n{question.question}"
+            rendered = tokenizer.render([{"role": "system", "content": TOLD}, {"role": "user", "content": content}])
+            yield Answer(tokenizer.encode(rendered), options.answer_tokens, tokenizer.end_tokens)
+
+
+def _makers(names: Sequence[str], gguf: Path, context: int, options: argparse.Namespace) -> dict[str, Any]:
+    return {name: functools.partial(ENGINES[name], gguf, options.threads, context) for name in names}
 
 
 def ratios(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
@@ -171,7 +101,7 @@ def ratios(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
             each = {
                 length: speeds["capibara"][part] / speeds[other][part]
                 for length, speeds in results.items()
-                if other in speeds
+                if other in speeds and "capibara" in speeds
             }
             if each:
                 found[f"{part}_vs_{other}"] = round(min(each.values()), 3)
@@ -182,28 +112,45 @@ def ratios(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    parser.add_argument("--parts", nargs="+", default=["plain", "batch"], choices=["plain", "grounded", "batch"])
     parser.add_argument("--model", default="default", help="GGUF file")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 1500], help="tokens of prompt")
     parser.add_argument("--steps", type=int, default=32, help="decode steps per turn")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
+    parser.add_argument("--data", type=Path, help="folder of passages and questions, for grounded answers")
+    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--answer-tokens", type=int, default=64, help="at most, of an answer")
     options = parser.parse_args()
+    if "grounded" in options.parts and options.data is None:
+        parser.error("grounded answers need --data: a folder with passages and questions")
     from capibara.model.locate import locate
 
     gguf = locate(options.model)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    results = {str(length): measure(options.engines, gguf, length, options) for length in options.lengths}
+    report: dict[str, Any] = {"threads": options.threads, "ratios": {}}
+    if "plain" in options.parts:
+        speeds = {str(length): plain(options.engines, gguf, length, options) for length in options.lengths}
+        report["tokens_per_second"] = speeds
+        report["ratios"] |= ratios(speeds)
+    if "grounded" in options.parts:
+        report["grounded"] = speeds = grounded(["capibara", "llama_cpp"], gguf, options)
+        report["ratios"]["grounded_vs_llama_cpp"] = round(speeds["capibara"] / speeds["llama_cpp"], 3)
+    if "batch" in options.parts:
+        report["batch"] = speeds = batched(gguf, options)
+        report["ratios"]["batch8_vs_one"] = round(speeds["requests_8"] / speeds["requests_1"], 3)
     if options.json:
-        print(
-            json.dumps({"threads": options.threads, "tokens_per_second": results, "ratios": ratios(results)}, indent=1)
-        )
+        print(json.dumps(report, indent=1))
         return
-    for length, speeds in results.items():
+    for length, engines in report.get("tokens_per_second", {}).items():
         print(f"\n{length} tokens of context{'':12}prefill tokens/s   decode tokens/s")
-        for name, speed in speeds.items():
+        for name, speed in engines.items():
             print(f"  {name:30}{speed['prefill']:16.1f}{speed['decode']:18.1f}")
-    print("\ncapibara over" + "".join(f"\n  {name:34}{ratio:8.2f}" for name, ratio in ratios(results).items()))
+    for part in ("grounded", "batch"):
+        for name, speed in report.get(part, {}).items():
+            print(f"\n{part}: {name} {speed:.1f} tokens/s", end="")
+    print("\ncapibara over" + "".join(f"\n  {name:34}{ratio:8.2f}" for name, ratio in report["ratios"].items()))
 
 
 if __name__ == "__main__":

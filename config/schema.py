@@ -31,6 +31,12 @@ class ModelSettings(Section):
     reader_mode: Literal["merged", "low-rank"] = setting(
         "merged", "merged: weights of its own, fast; low-rank: beside the model's weights, little memory"
     )
+    concurrent_generations: int = setting(8, "generations that run at once; more wait", ge=1, le=64)
+    waiting_generations: int = setting(256, "generations that may wait; more are refused", ge=1, le=100_000)
+    prefix_cache_mib: int = setting(
+        256, "memory for the beginnings of earlier prompts, which are not run again; 0: none", unit="MiB", ge=0
+    )
+    speculate: bool = setting(True, "draft what may come next from the prompt, and check several tokens at once")
     threads: int | None = setting(None, "CPU threads; none: all cores", applies="restart", ge=1)
 
 

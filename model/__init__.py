@@ -15,10 +15,12 @@ from .errors import (
     EmptyPrompt,
     ModelError,
     ModelNotFound,
+    ModelTooLarge,
     NumericalError,
     Overloaded,
     PromptTooLong,
     UnknownAdapter,
+    UnknownModel,
     UnsupportedCheckpoint,
 )
 from .protocol import Delta, FinishReason, Generation, LanguageModel, Message, Sampling, Usage
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .constraints import Grammar, JsonSchema, OneOf, Regex
     from .language_model import JaxLanguageModel
     from .open import open_model
+    from .orchestrator import Orchestrator
     from .thinking import ThinkingBudget
     from .tool_calls import Tool, tool_call
 
@@ -50,8 +53,10 @@ __all__ = [
     "Message",
     "ModelError",
     "ModelNotFound",
+    "ModelTooLarge",
     "NumericalError",
     "OneOf",
+    "Orchestrator",
     "Overloaded",
     "PromptTooLong",
     "Regex",
@@ -59,6 +64,7 @@ __all__ = [
     "ThinkingBudget",
     "Tool",
     "UnknownAdapter",
+    "UnknownModel",
     "UnsupportedCheckpoint",
     "Usage",
     "open_model",
@@ -71,6 +77,7 @@ _LATER = {
     "JaxLanguageModel": "language_model",
     "JsonSchema": "constraints",
     "OneOf": "constraints",
+    "Orchestrator": "orchestrator",
     "Regex": "constraints",
     "ThinkingBudget": "thinking",
     "Tool": "tool_calls",

@@ -109,11 +109,14 @@ class JaxLanguageModel:
             shapes = instead_of._shapes_run(adapter) if isinstance(instead_of, JaxLanguageModel) else ()
             runner().make_ready([*shapes, *self._drafting_shapes()])
 
-    def limited_to(self, context_tokens: int | None) -> JaxLanguageModel:
-        """The same network, loaded once for both, with another limit of the context; see `context_tokens`."""
+    def limited_to(self, context_tokens: int | None, engine: EngineOptions | None = None) -> JaxLanguageModel:
+        """The same network, loaded once for both, with another limit of the context (see `context_tokens`), and with
+        an engine of its own where ``engine`` is given."""
         twin = copy.copy(self)
         own = self._checkpoint.config.context_tokens
         twin._context_tokens = own if context_tokens is None else min(own, context_tokens)
+        if engine is not None and engine != self._options:
+            twin._options, twin._engine = engine, Once(lambda: _new_engine(engine))
         return twin
 
     def encode(self, text: str) -> list[int]:

@@ -12,6 +12,7 @@ from ..config.schema import ModelSettings
 from .adapter_source import AdapterSource
 from .bundled_adapters import bundled_adapters
 from .checkpoint import Checkpoint
+from .engine.options import EngineOptions
 from .gguf_checkpoint import GgufCheckpoint
 from .language_model import JaxLanguageModel
 from .locate import locate
@@ -53,6 +54,17 @@ def open_model(
         lambda: networks().plain(),
         adapters={name: lambda source=source: networks().adapted(source) for name, source in sources.items()},
         context_tokens=settings.context_tokens,
+        engine=engine_options(settings),
+    )
+
+
+def engine_options(settings: ModelSettings) -> EngineOptions:
+    """How much the engine of a model with ``settings`` takes on."""
+    return EngineOptions(
+        settings.concurrent_generations,
+        settings.waiting_generations,
+        settings.prefix_cache_mib * 2**20,
+        settings.speculate,
     )
 
 

@@ -6,7 +6,10 @@ import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+
+if TYPE_CHECKING:
+    from .engine.options import EngineOptions
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -115,8 +118,9 @@ class LanguageModel(Protocol):
         """
         ...
 
-    def limited_to(self, context_tokens: int | None) -> LanguageModel:
-        """The same model with another limit of the context; nothing is loaded again."""
+    def limited_to(self, context_tokens: int | None, engine: EngineOptions | None = None) -> LanguageModel:
+        """The same model with another limit of the context, and other options of its engine if they are given;
+        nothing is loaded again."""
         ...
 
     def encode(self, text: str) -> list[int]: ...

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+import time
 from pathlib import Path
 
 import jax
@@ -11,7 +13,7 @@ import pytest
 
 from capibara.assistant import Assistant
 from capibara.config import ConfigError
-from capibara.model import Sampling
+from capibara.model import Overloaded, Sampling
 from capibara.model.language_model import JaxLanguageModel
 
 from .observing import Changes, observes
@@ -96,6 +98,83 @@ def test_low_rank_keeps_no_second_copy_of_the_weights(assistant: Assistant, chan
     change(assistant, {"model.reader_mode": "low-rank"})
     low_rank = bytes_held(assistant)
     assert low_rank < merged
+
+
+REPEATING = "the night in Casa Garza costs, the night in Casa Garza costs, the night in "
+
+
+@observes("model.concurrent_generations")
+def test_no_more_generations_run_at_once_than_are_set(assistant: Assistant, change: Changes):
+    def most_at_once() -> int:
+        model, sampling = loaded(assistant), Sampling(max_tokens=60)
+        streams = [model.stream(text, sampling) for text in ("one", "two", "three")]
+        threads = [threading.Thread(target=list, args=(stream,)) for stream in streams]
+        for thread in threads:
+            thread.start()
+        seen = 0
+        while any(thread.is_alive() for thread in threads):
+            seen = max(seen, model.metrics.running)
+            time.sleep(0.001)
+        return seen
+
+    change(assistant, {"model.speculate": False})
+    before = most_at_once()
+    change(assistant, {"model.concurrent_generations": 1})
+    assert before > most_at_once() == 1
+
+
+@observes("model.waiting_generations")
+def test_a_generation_is_refused_where_as_many_wait_as_may(assistant: Assistant, change: Changes):
+    change(assistant, {"model.concurrent_generations": 1, "model.speculate": False})
+    long = Sampling(max_tokens=200)
+
+    def third_is_refused() -> bool:
+        model = loaded(assistant)
+        first, second = model.stream("one", long), model.stream("two", long)
+        next(first)
+        waiting = threading.Thread(target=next, args=(second,))
+        waiting.start()
+        while not model.metrics.waiting:
+            time.sleep(0.001)
+        third = model.stream("three", Sampling(max_tokens=1))
+        try:
+            threading.Thread(target=first.close).start()
+            next(third)
+        except Overloaded:
+            return True
+        finally:
+            waiting.join()
+            second.close()
+        return False
+
+    before = third_is_refused()
+    change(assistant, {"model.waiting_generations": 1})
+    assert (before, third_is_refused()) == (False, True)
+
+
+@observes("model.prefix_cache_mib")
+def test_nothing_of_earlier_prompts_is_kept_where_no_memory_is_given(assistant: Assistant, change: Changes):
+    def kept() -> int:
+        model = loaded(assistant)
+        for question in ("one?", "two?"):
+            model.generate(REPEATING + question, Sampling(max_tokens=1))
+        return model.metrics.cached_tokens
+
+    before = kept()
+    change(assistant, {"model.prefix_cache_mib": 0})
+    assert (before > 0, kept()) == (True, 0)
+
+
+@observes("model.speculate")
+def test_nothing_is_drafted_where_that_is_switched_off(assistant: Assistant, change: Changes):
+    def drafted() -> int:
+        model = loaded(assistant)
+        model.generate(REPEATING, Sampling(max_tokens=20))
+        return model.metrics.drafted_tokens
+
+    before = drafted()
+    change(assistant, {"model.speculate": False})
+    assert (before > 0, drafted()) == (True, 0)
 
 
 def bytes_held(assistant: Assistant) -> int:
