@@ -86,3 +86,26 @@ class ConstraintError(ModelError, ValueError):
 
     A `ValueError` too, as for the other options of a request.
     """
+
+
+class UnknownModel(ModelError):
+    """A request names a model that is not among those that were given."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(f"there is no model {name!r}: there are {', '.join(self.known) or 'none'}")
+
+
+class ModelTooLarge(ModelError):
+    """A model does not fit into memory beside those that have to stay."""
+
+    def __init__(self, name: str, needed: int, available: int, freed: int, staying: Iterable[str] = ()) -> None:
+        """``freed`` bytes are had by unloading others; ``staying`` says why the rest stay, one text for each."""
+        self.name, self.needed, self.available, self.freed = name, needed, available, freed
+        stays = "".join(f"; {each}" for each in staying)
+        super().__init__(
+            f"model {name!r} needs about {needed / 2**20:,.0f} MiB, and {available / 2**20:,.0f} MiB are free, "
+            f"{(available + freed) / 2**20:,.0f} MiB with all idle models unloaded{stays}: set compute to int8, lower "
+            "context_tokens, or choose a smaller model"
+        )
