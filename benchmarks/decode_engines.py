@@ -122,7 +122,7 @@ class LlamaCpp:
 class Transformers:
     """transformers' Llama with the dequantised weights of the GGUF file."""
 
-    def __init__(self, gguf: Path, threads: int, context: int, dtype: str) -> None:
+    def __init__(self, gguf: Path, threads: int, context: int, dtype: str) -> None:  # noqa: ARG002 -- all are made alike
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
