@@ -21,10 +21,10 @@ from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, UnsupportedCheckpoint
 from ..linear import product
 from ..matrices import module_shapes
-from .decoder_files import config_json
 from .lora import LoraOptions, LoraTree, init_factors, select
 from .objective import Batch
 from .stacked_decoder import DecoderWeights, Run, hidden_states, stack_factors, stack_weights, weight_shapes
+from .written_config import config_json
 
 WeightTree: TypeAlias = dict[str, Array]
 """Weights by their names in a Hugging Face checkpoint, float32: what full fine-tuning trains."""

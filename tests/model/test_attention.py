@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 
 from capibara.model import attention
-from capibara.model.attention import causal_attention
+from capibara.model.attention import Scoring, causal_attention
 
 SHAPES = [(2, 4, 4, 7, 8), (2, 6, 2, 33, 16)]
 
 
-def textbook(q_BNTH, k_BKTH, v_BKTH, segments_BT=None):
+def textbook(q_BNTH, k_BKTH, v_BKTH, segments_BT=None, scoring=None):
     groups = q_BNTH.shape[1] // k_BKTH.shape[1]
     k_BNTH, v_BNTH = (jnp.repeat(x.astype(jnp.float32), groups, axis=1) for x in (k_BKTH, v_BKTH))
-    scores = jnp.einsum("bnth,bnsh->bnts", q_BNTH.astype(jnp.float32), k_BNTH) / np.sqrt(q_BNTH.shape[-1])
+    scale, cap, window = scoring or Scoring(q_BNTH.shape[-1] ** -0.5)
+    scores = jnp.einsum("bnth,bnsh->bnts", q_BNTH.astype(jnp.float32), k_BNTH) * scale
+    scores = scores if cap is None else cap * jnp.tanh(scores / cap)
     seen = jnp.tril(jnp.ones(scores.shape[-2:], bool))[None, None]
+    if window is not None:
+        seen = seen & jnp.triu(jnp.ones(scores.shape[-2:], bool), 1 - window)[None, None]
     if segments_BT is not None:
         seen = seen & (segments_BT[:, None, :, None] == segments_BT[:, None, None, :])
     return jnp.einsum("bnts,bnsh->bnth", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1), v_BNTH)
@@ -52,6 +56,23 @@ def test_output_and_gradients_equal_the_formula(shape, segmented, method):
     segments = np.sort(np.random.default_rng(T).integers(1, 4, (B, T)), axis=1) if segmented else None
     ours = jax.jit(lambda *x: both(lambda q, k, v: causal_attention(q, k, v, segments, method), x[:3], x[3]))
     theirs = both(lambda q, k, v: textbook(q, k, v, segments), given, change)
+    for mine, other in zip(ours(*given, change), theirs, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ["loop", "batched"])
+@pytest.mark.parametrize("segmented", [False, True])
+@pytest.mark.parametrize(
+    "scoring", [Scoring(0.4, 1.5, None), Scoring(0.25, None, 7), Scoring(0.4, 1.5, 20)], ids=["cap", "window", "both"]
+)
+@pytest.mark.usefixtures("small_blocks")
+def test_caps_and_windows_give_output_and_gradients_of_the_formula(segmented, scoring, method):
+    shape = SHAPES[1]
+    *given, change = operands(shape)
+    B, *_, T, _ = shape
+    segments = np.sort(np.random.default_rng(T).integers(1, 4, (B, T)), axis=1) if segmented else None
+    ours = jax.jit(lambda *x: both(lambda q, k, v: causal_attention(q, k, v, segments, method, scoring), x[:3], x[3]))
+    theirs = both(lambda q, k, v: textbook(q, k, v, segments, scoring), given, change)
     for mine, other in zip(ours(*given, change), theirs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=2e-5)
 

@@ -15,11 +15,12 @@ from capibara.model.adapter_source import read_fitting
 from capibara.model.errors import AdapterMismatch, UnsupportedCheckpoint
 from capibara.model.rotary import rope_frequencies
 from capibara.model.safetensors_checkpoint import SafetensorsCheckpoint
-from capibara.model.training.decoder_files import config_json, write_decoder, write_decoder_adapter
+from capibara.model.training.decoder_files import write_decoder, write_decoder_adapter
 from capibara.model.training.decoder_objective import DecoderObjective, init_decoder
 from capibara.model.training.errors import TrainingError
 from capibara.model.training.lora import LoraOptions
 from capibara.model.training.stacked_decoder import Run
+from capibara.model.training.written_config import config_json
 
 KEY = jax.random.key(0)
 EXACT = Run(compute=jnp.float32)
