@@ -17,6 +17,14 @@ _LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_QWEN2_WORDS = _LLAMA3_WORDS.replace(r"\p{N}{1,3}", r"\p{N}")
+_WORDS = {
+    "llama-bpe": _LLAMA3_WORDS,
+    "llama3": _LLAMA3_WORDS,
+    "llama-v3": _LLAMA3_WORDS,
+    "qwen2": _QWEN2_WORDS,
+    "deepseek-r1-qwen": _QWEN2_WORDS,
+}
 _END_MARKERS = frozenset(
     ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>", "</s>", "<end_of_turn>")
 )
@@ -66,7 +74,7 @@ def _needed(metadata: Mapping[str, Any], key: str) -> Any:
 
 def _byte_level(metadata: Mapping[str, Any], tokens: list[str]) -> Tokenizer:
     splitting = metadata.get("tokenizer.ggml.pre", "gpt-2")
-    whole_words_first = splitting == "llama-bpe"
+    whole_words_first = _WORDS.get(splitting) == _LLAMA3_WORDS
     merges = [tuple(pair.split(" ", 1)) for pair in _needed(metadata, "merges")]
     backend = Tokenizer(models.BPE(_vocabulary(tokens), merges, ignore_merges=whole_words_first))
     by_regex = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -74,14 +82,17 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str]) -> Tokenizer:
         backend.pre_tokenizer = by_regex
     elif splitting == "smollm":
         backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), by_regex])
-    elif splitting == "llama-bpe":
-        words = pre_tokenizers.Split(Regex(_LLAMA3_WORDS), "isolated")
+    elif splitting in _WORDS:
+        words = pre_tokenizers.Split(Regex(_WORDS[splitting]), "isolated")
         byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         backend.pre_tokenizer = pre_tokenizers.Sequence([words, byte_level])
     else:
+        *others, last = "gpt-2", "smollm", *_WORDS
         raise UnsupportedCheckpoint(
-            f"tokenizer.ggml.pre {splitting!r} is not supported (gpt-2, smollm and llama-bpe are)"
+            f"tokenizer.ggml.pre {splitting!r} is not supported ({', '.join(others)} and {last} are)"
         )
+    if _WORDS.get(splitting) == _QWEN2_WORDS:
+        backend.normalizer = normalizers.NFC()
     backend.decoder = decoders.ByteLevel()
     return backend
 
@@ -121,7 +132,7 @@ def _vocabulary(tokens: list[str]) -> dict[str, int]:
 
 
 def _begin_token(metadata: Mapping[str, Any], kind: str, vocabulary: int) -> int | None:
-    wanted = kind == "llama" or metadata.get("tokenizer.ggml.pre") == "llama-bpe"
+    wanted = kind == "llama" or _WORDS.get(metadata.get("tokenizer.ggml.pre", "")) == _LLAMA3_WORDS
     begin = metadata.get("tokenizer.ggml.bos_token_id")
     if begin is None or not metadata.get("tokenizer.ggml.add_bos_token", wanted):
         return None

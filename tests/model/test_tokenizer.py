@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from capibara.model import CheckpointError, ModelError, UnsupportedCheckpoint
 from capibara.model.chat_template import ChatTemplate
@@ -30,6 +30,31 @@ LLAMA_CPP_IDS = {
 @pytest.mark.parametrize(("text", "ids"), LLAMA_CPP_IDS.items())
 def test_the_bundled_tokenizer_agrees_with_llama_cpp(bundled_file, text, ids):
     assert gguf_tokenizer(GgufFile(bundled_file).metadata).encode(text) == [int(token) for token in ids.split()]
+
+
+@pytest.mark.parametrize(
+    "text", ["It's 2024, don't", "  two spaces\n\nand 12345 ñandúes", "e\u0301te\u0301 日本語 🙂", "x=y+1;"]
+)
+def test_qwen_vocabularies_give_the_tokens_of_transformers(text):
+    from transformers import Qwen2Tokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("t", "e"), ("1", "2"), ("Ġ", "a"), ("Ġa", "n"), ("Ġan", "d"), ("Ã", "©"), ("Ċ", "Ċ"), ("'", "t")]
+    tokens = ["<|endoftext|>", *letters, *("".join(pair) for pair in merges)]
+    theirs = Qwen2Tokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=merges)
+    ours = gguf_tokenizer(
+        {
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": "qwen2",
+            "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.merges": [" ".join(pair) for pair in merges],
+            "tokenizer.ggml.token_type": [CONTROL] + [NORMAL] * (len(tokens) - 1),
+            "tokenizer.ggml.eos_token_id": 0,
+        }
+    )
+    assert ours.encode(text) == theirs.encode(text, add_special_tokens=False)
+    assert ours.encode_prompt(text) == ours.encode(text)
+    assert ours.end_tokens == {0}
 
 
 def sentence_piece() -> tuple[Tokenizer, dict]:
