@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from . import ask, chat, documents, evaluate, ingest, models, search, settings, status, talk, train, transcribe
+from . import ask, bench, chat, documents, evaluate, ingest, models, search, settings, status, talk, train, transcribe
 from .failures import INTERRUPTED, report
 from .output import write_line
 
@@ -51,6 +51,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(settings.app, name="config")
 app.command("eval")(evaluate.evaluate)
 app.add_typer(train.app, name="train")
+app.add_typer(bench.app, name="bench")
 
 
 def run(arguments: Sequence[str]) -> int:

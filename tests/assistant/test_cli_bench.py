@@ -1,0 +1,40 @@
+"""``capibara bench llm``: the real command with the bundled model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from .command_line import PROGRAM
+
+SHORT = ("--prompt-tokens", "40", "--answer-tokens", "4", "--requests", "2", "--rounds", "1")
+
+
+@pytest.fixture
+def bench(tmp_path):
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, "bench", "llm", *arguments, "--data-dir", str(tmp_path / "data")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+
+    return run
+
+
+def test_speeds_and_a_trace_are_given_as_json(bench, tmp_path):
+    trace = tmp_path / "trace"
+    done = bench(*SHORT, "--trace", str(trace), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["prompt_tokens"] == 40
+    assert min(found[name] for name in ("prefill", "decode", "together", "first_token_seconds")) > 0
+    assert found["first_token_again_seconds"] < found["first_token_seconds"]
+    assert list(trace.rglob("*.trace.json.gz"))
+    assert (trace / "python.pstats").stat().st_size > 0
+
+
+def test_a_prompt_longer_than_the_context_is_refused_in_one_line(bench):
+    done = bench("--prompt-tokens", "9000", "--rounds", "1")
+    assert done.returncode != 0
+    assert "context holds" in done.stderr
+    assert "Traceback" not in done.stderr
