@@ -47,7 +47,7 @@ def scaling_kind(scaling: Mapping[str, Any] | None) -> str:
         UnsupportedCheckpoint: one that is not computed here.
     """
     kind = (scaling or {}).get("rope_type") or (scaling or {}).get("type") or "default"
-    kind = {"none": "default", "su": "longrope"}.get(kind, kind)
+    kind = "default" if kind == "none" else kind
     if kind not in _METHODS:
         raise UnsupportedCheckpoint(
             f"rotary position scaling {kind!r} is not supported ({', '.join(_METHODS[1:-1])} and {_METHODS[-1]} are)"

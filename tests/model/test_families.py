@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from capibara.model import CheckpointError, Sampling, UnsupportedCheckpoint
+from capibara.config.schema import ModelSettings
+from capibara.model import CheckpointError, Sampling, UnsupportedCheckpoint, open_model
 from capibara.model.architecture import ExpertsConfig
 from capibara.model.chunks import chunks_of
 from capibara.model.experts import Experts, load_balance
@@ -19,6 +20,8 @@ from capibara.model.matrices import module_shapes
 from capibara.model.runner import DecoderRunner
 from capibara.model.safetensors_checkpoint import SafetensorsCheckpoint
 from capibara.model.sampling import choice_of
+from capibara.model.skeleton import assembled, split
+from capibara.model.weight_cache import packed_weights
 from capibara.model.weights import build, pack
 
 from .tiny_families import FAMILIES, WINDOW, random_tokens, saved
@@ -69,6 +72,27 @@ def test_eight_bit_logits_stay_close_to_float32(tmp_path, family):
     # A token that its router sends elsewhere gets other logits altogether: there are few such.
     errors = np.abs(exact - rounded).max(axis=-1) / np.abs(exact).max()
     assert 0 < np.quantile(errors, 0.9) <= 0.08
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_are_put_together_from_weights_alone_as_building_does(tmp_path, family):
+    saved(family, tmp_path)
+    checkpoint = SafetensorsCheckpoint(tmp_path)
+    packed_weights(checkpoint, "int8", tmp_path / "cache")
+    packed = packed_weights(checkpoint, "int8", tmp_path / "cache")  # as they are kept
+    built, put_together = split(build(checkpoint.config, packed)), assembled(checkpoint.config, packed)
+    assert put_together[:3] == built[:3]
+    for ours, theirs in zip(put_together.weights, built.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_folder_is_opened_quantised_and_answers_the_same_from_what_was_kept(tmp_path, tiny):
+    saved("gemma3", tmp_path / "folder")
+    tiny.tokenizer().backend.save(str(tmp_path / "folder" / "tokenizer.json"))
+    settings, ten = ModelSettings(path=str(tmp_path / "folder"), compute="int8"), Sampling(max_tokens=10)
+    first, again = (open_model(settings, cache=tmp_path / "cache").generate("hello", ten).text for _ in range(2))
+    assert len(list((tmp_path / "cache" / "weights").iterdir())) == 1
+    assert first == again != ""
 
 
 def one_after_the_other(experts: Experts, x_RD: np.ndarray) -> np.ndarray:
