@@ -20,6 +20,10 @@ Compute = Literal["float32", "int8"]
 PackedWeights = Mapping[str, Any]
 """Weights as the network takes them, NumPy's or JAX's; a matrix ``x`` is ``x.weight``, in 8 bits with ``x.scale``."""
 
+_FINE = ("attention.inputs", "feed.output")
+"""Products of a layer whose inputs are rounded less. With attention.inputs rounded like the rest SmolLM2-135M's
+perplexity is 2.0 % above that in float32, without 1.3 %."""
+
 
 def pack(checkpoint: Checkpoint, compute: Compute, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """Read every weight once and bring it into the network's form; with ``only``, no more than the matrices it names.
@@ -58,7 +62,7 @@ def build(config: DecoderConfig, packed: PackedWeights, factors: Mapping[str, Lo
 
     def layer(index: int) -> DecoderLayer:
         def product(name: str) -> Product:
-            return linear(f"layers.{index}.{name}", fine=name == "feed.output")
+            return linear(f"layers.{index}.{name}", fine=name in _FINE)
 
         def vector(name: str) -> Any:
             return packed.get(f"layers.{index}.{name}")
