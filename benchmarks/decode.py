@@ -11,6 +11,7 @@ import argparse
 import functools
 import json
 import os
+import random
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,8 +28,7 @@ def prompt(gguf: Path, length: int, seed: int = 0) -> list[int]:
     """``length`` tokens that do not repeat themselves much; others for another seed."""
     from capibara.model.gguf_checkpoint import GgufCheckpoint
 
-    words = TEXT.split()
-    text = " ".join(words[(i * i + seed * (i % 7)) % len(words)] for i in range(3 * length))
+    text = " ".join(random.Random(seed).choices(TEXT.split(), k=3 * length))
     return GgufCheckpoint(gguf).tokenizer().encode(text)[:length]
 
 
@@ -71,8 +71,6 @@ def batched(gguf: Path, options: argparse.Namespace) -> dict[str, float]:
 
 def questions(gguf: Path, options: argparse.Namespace) -> Iterable[Answer]:
     """The data set's questions, each after the three passages that are found for it."""
-    import random
-
     from capibara.assistant.dataset import indexed, read_passages, read_questions
     from capibara.config.schema import Settings
     from capibara.model.gguf_checkpoint import GgufCheckpoint

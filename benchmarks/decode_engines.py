@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from capibara.model.engine.loop import Engine
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,21 @@ class Capibara:
         from capibara.model import Sampling, open_model
         from capibara.model.chunks import cache_slots
         from capibara.model.engine.loop import Engine
+        from capibara.model.engine.options import EngineOptions
         from capibara.model.sampling import choice_of
 
         self.runner = open_model(ModelSettings(path=str(gguf), threads=threads, compute=compute)).runner  # pyright: ignore
         self.slots, self.choice, self.engine = cache_slots(context), choice_of(Sampling(), 0), Engine()
+        self.plain = Engine(EngineOptions(prefix_bytes=0, speculate=False))
 
     def __call__(self, order: Steps | Answer | Batch) -> Any:
         if isinstance(order, Steps):
             return self.steps(list(order.tokens), order.count)
         began = time.perf_counter()
         if isinstance(order, Batch):
-            self.generate(order.prompts, order.count, frozenset())
+            self.generate(order.prompts, order.count, frozenset(), self.plain)
             return time.perf_counter() - began
-        made = self.generate([order.tokens], order.most, order.ends)
+        made = self.generate([order.tokens], order.most, order.ends, self.engine)
         return made, time.perf_counter() - began
 
     def steps(self, tokens: list[int], count: int) -> tuple[float, float]:
@@ -72,7 +77,7 @@ class Capibara:
             int(tokens_B[0])
         return middle - began, time.perf_counter() - middle
 
-    def generate(self, prompts: Sequence[Sequence[int]], most: int, ends: frozenset[int]) -> int:
+    def generate(self, prompts: Sequence[Sequence[int]], most: int, ends: frozenset[int], engine: Engine) -> int:
         """Tokens of all generations together."""
         from queue import SimpleQueue
 
@@ -80,7 +85,7 @@ class Capibara:
 
         told: SimpleQueue[int | End] = SimpleQueue()
         for prompt in prompts:
-            self.engine.submit(Job(prompt, most, ends, self.runner, self.choice, told.put))
+            engine.submit(Job(prompt, most, ends, self.runner, self.choice, told.put))
         made = ended = 0
         while ended < len(prompts):
             if isinstance(event := told.get(), End):
@@ -107,9 +112,11 @@ class LlamaCpp:
         if isinstance(order, Answer):
             made = 0
             for token in self.model.generate(list(order.tokens), temp=0.0):
-                if token in order.ends or made == order.most:
+                if token in order.ends:
                     break
                 made += 1
+                if made == order.most:
+                    break
             return made, time.perf_counter() - began
         self.model.reset()
         self.model.eval(list(order.tokens))

@@ -145,8 +145,7 @@ def _one(model: JaxLanguageModel, kind: str, text: str) -> str:
             stream = model.stream(text, Sampling(max_tokens=100), cancel)
             next(stream)
             cancel.set()
-            *_, last = stream
-            return str(last.finish_reason)
+            return str([delta.finish_reason for delta in stream][-1:])
         if kind == "late":
             model.generate(text, Sampling(max_tokens=400), deadline_seconds=0.2)
             return "in time"

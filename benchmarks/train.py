@@ -7,18 +7,17 @@ else the machine does falls on all of them alike. Figures are medians. Run: pyth
 from __future__ import annotations
 
 import argparse
-import gc
+import functools
 import json
-import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+from turns import taking_turns
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LEARNING_RATE = 2e-4
@@ -141,45 +140,32 @@ ENGINES: dict[str, Callable[[Work], Callable[[], float]]] = {
 }
 
 
-def serve(name: str, work: Work, wire: Connection) -> None:
-    """One engine's process: makes an update whenever it is told to, and tells how long it took."""
-    update = ENGINES[name](work)
-    gc.disable()
-    wire.send("ready")
-    while wire.recv():
-        began = time.perf_counter()
-        loss = update()
-        wire.send((time.perf_counter() - began, loss))
-
-
 def measure(names: list[str], work: Work, turns: int) -> dict[str, dict[str, float]]:
     """Median examples per second of each engine, the loss of its first update and that of its last."""
-    spawn = multiprocessing.get_context("spawn")
-    wires: dict[str, Connection] = {}
-    processes = []
-    for name in names:
-        wires[name], theirs = spawn.Pipe()
-        processes.append(spawn.Process(target=serve, args=(name, work, theirs), daemon=True))
-        processes[-1].start()
-        wires[name].recv()
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    for _ in range(turns + 1):
-        for name in names:
-            wires[name].send(True)
-            seen[name].append(wires[name].recv())
-    for wire, process in zip(wires.values(), processes, strict=True):
-        wire.send(False)
-        process.join()
+    with taking_turns({name: functools.partial(_timed, name, work) for name in names}) as engines:
+        seen = [engines.take("update") for _ in range(turns + 1)]
     # The first turn compiles and warms up.
     return {
         name: {
-            "examples_per_second": work.rows / statistics.median(seconds for seconds, _ in found[1:]),
-            "first_turn_seconds": found[0][0],
-            "first_loss": found[0][1],
-            "last_loss": found[-1][1],
+            "examples_per_second": work.rows / statistics.median(turn[name][0] for turn in seen[1:]),
+            "first_turn_seconds": seen[0][name][0],
+            "first_loss": seen[0][name][1],
+            "last_loss": seen[-1][name][1],
         }
-        for name, found in seen.items()
+        for name in names
     }
+
+
+def _timed(name: str, work: Work) -> Callable[[str], tuple[float, float]]:
+    """An engine that makes an update whenever it is told to, and tells how long it took and the loss."""
+    update = ENGINES[name](work)
+
+    def run(_: str) -> tuple[float, float]:
+        began = time.perf_counter()
+        loss = update()
+        return time.perf_counter() - began, loss
+
+    return run
 
 
 def main() -> None:

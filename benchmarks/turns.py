@@ -49,8 +49,12 @@ def taking_turns(makers: Mapping[str, Callable[[], Engine]]) -> Iterator[Turns]:
         wires[name], theirs = spawn.Pipe()
         processes.append(spawn.Process(target=_serve, args=(make, theirs), daemon=True))
         processes[-1].start()
+        theirs.close()  # else an engine that dies would be waited for
         wires[name].recv()
-    yield Turns(wires)
-    for wire, process in zip(wires.values(), processes, strict=True):
-        wire.send(None)
-        process.join()
+    try:
+        yield Turns(wires)
+    finally:
+        for wire, process in zip(wires.values(), processes, strict=True):
+            if process.is_alive():
+                wire.send(None)
+            process.join()

@@ -56,6 +56,13 @@ class Overloaded(ModelError):
         super().__init__(f"{waiting} generations wait already, as many as may: try again when some have finished")
 
 
+class EngineStopped(ModelError):
+    """A generation was asked for, or was under way, while the program ended."""
+
+    def __init__(self) -> None:
+        super().__init__("the program is ending: no generation is run any more")
+
+
 class DeadlineExceeded(ModelError):
     """A generation was not done when it had to be."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import math
 import secrets
 import threading
 import time
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 from .checkpoint import Checkpoint
 from .engine.metrics import EngineMetrics
 from .engine.options import EngineOptions
-from .errors import EmptyPrompt, PromptTooLong, UnknownAdapter
+from .errors import EmptyPrompt, Overloaded, PromptTooLong, UnknownAdapter
 from .once import Once
 from .protocol import Delta, Generation, LanguageModel, Message, Sampling
 from .request import Demands, Request
@@ -183,13 +185,21 @@ class JaxLanguageModel:
         """A generation for each prompt, in their order, as soon as it and those before it are done.
 
         Any number of prompts is taken: no more are under way than run together and as many again.
+
+        Raises:
+            Overloaded: too many generations of others wait for even one of these to be taken.
+            EmptyPrompt, PromptTooLong, UnknownAdapter, AdapterError, NumericalError: as `stream`.
         """
         ahead: deque[tuple[Request, Iterator[Delta]]] = deque()
         try:
             for asked in [self._asked(prompt, sampling, cancel, adapter, {}) for prompt in prompts]:
-                ahead.append((asked, asked.begin(self._submit)))
                 if len(ahead) == 2 * self._options.sequences:
                     yield _finished(*ahead.popleft())
+                while (begun := self._begun(asked)) is None:  # others fill the queue
+                    if not ahead:
+                        raise Overloaded(self.metrics.waiting)
+                    yield _finished(*ahead.popleft())
+                ahead.append((asked, begun))
             while ahead:
                 yield _finished(*ahead.popleft())
         finally:
@@ -204,7 +214,7 @@ class JaxLanguageModel:
         **demands: Unpack[Demands],
     ) -> AsyncIterator[Delta]:
         """As `stream`, for a program of coroutines: cancelling the task stops the device work."""
-        asked = self._asked(prompt, sampling, None, adapter, demands)
+        asked = await asyncio.to_thread(self._asked, prompt, sampling, None, adapter, demands)
         async for delta in asked.pieces_async(self._submit):
             yield delta
 
@@ -216,7 +226,7 @@ class JaxLanguageModel:
         **demands: Unpack[Demands],
     ) -> Generation:
         """As `generate`, for a program of coroutines."""
-        asked = self._asked(prompt, sampling, None, adapter, demands)
+        asked = await asyncio.to_thread(self._asked, prompt, sampling, None, adapter, demands)
         async for _ in asked.pieces_async(self._submit):
             pass
         return asked.transcript.generation()
@@ -260,6 +270,8 @@ class JaxLanguageModel:
         demands: Demands,
     ) -> Request:
         tokens, seconds = self._prompt_tokens(prompt), demands.get("deadline_seconds")
+        if seconds is not None and math.isnan(seconds):
+            raise ValueError("deadline_seconds is not a number")
         constraint, thinking = demands.get("constraint"), demands.get("thinking")
         return Request(
             tokens,
@@ -285,21 +297,28 @@ class JaxLanguageModel:
 
     def _job(self, asked: Request, deliver: Callable[[int | End], object]) -> Job:
         from .engine.job import Job
-        from .sampling import Opening, choice_of
+        from .sampling import Opening
 
-        prompt, bias = asked.prompt, asked.sampling.opening_bias
+        prompt, bias, runner = asked.prompt, asked.sampling.opening_bias, asked.runner()
         opening = Opening(self.encode(bias[0])[0], len(prompt)) if bias else None
         return Job(
             prompt,
             min(asked.sampling.max_tokens, self.context_tokens - len(prompt)),
             self._network.tokenizer().end_tokens,
-            asked.runner(),
-            choice_of(asked.sampling, secrets.randbits(63), opening),
+            runner,
+            runner.choice(asked.sampling, secrets.randbits(63), opening),
             deliver,
             asked.deadline,
             asked.rule,
             given_up=asked.given_up,
         )
+
+    def _begun(self, asked: Request) -> Iterator[Delta] | None:
+        """Its pieces, or None where there is no room for it."""
+        try:
+            return asked.begin(self._submit)
+        except Overloaded:
+            return None
 
     def _stream(self, asked: Request) -> Iterator[Delta]:
         """Takes the job up when the first piece is asked for."""

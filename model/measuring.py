@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -25,10 +26,10 @@ class ModelSpeed:
     Attributes:
         prompt_tokens, answer_tokens, requests: what was measured.
         prefill: tokens of a prompt per second.
-        decode: tokens of one answer per second, after the first.
-        first_token_seconds: from the request to the first token.
+        decode: tokens of one answer per second, after the first; with drafts where the settings have them.
+        first_token_seconds: from when a request is taken up to its first token.
         first_token_again_seconds: the same for the same prompt once more.
-        together: tokens of all answers per second, with ``requests`` at once.
+        together: tokens of all answers per second, with ``requests`` at once, prompts included.
         occupancy: mean sequences of a step meanwhile.
         compiled_steps: shapes that were compiled for.
     """
@@ -84,7 +85,7 @@ def measure(
         prompt_tokens,
         answer_tokens,
         requests,
-        prompt_tokens / prompt_seconds,
+        statistics.median(made.usage.prompt_tokens / made.prefill_seconds for made in alone[1:]),
         statistics.median(_pace(made) for made in alone[1:]),
         prompt_seconds,
         statistics.median(made.prefill_seconds for made in again[1:]),
@@ -122,6 +123,5 @@ def _pace(made: Generation) -> float:
 
 def _prompt(model: JaxLanguageModel, tokens: int, seed: int) -> str:
     """A text of so many tokens that neither repeats itself much nor begins like that of another seed."""
-    words = _TEXT.split()
-    mixed = [words[(place * place + seed * (place + 1)) % len(words)] for place in range(2 * tokens)]
-    return model.decode(model.encode(f"{seed} {' '.join(mixed)}")[:tokens])
+    words = random.Random(seed).choices(_TEXT.split(), k=2 * tokens)
+    return model.decode(model.encode(f"{seed} {' '.join(words)}")[:tokens])

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 if TYPE_CHECKING:
     from .engine.options import EngineOptions
 
+_LARGEST_BIAS = 1e30
+"""Far more than decides any choice, and far less than what float32 cannot hold."""
+
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
@@ -56,7 +59,8 @@ class Sampling:
                 (
                     "opening_bias",
                     "none, or a text and a finite number",
-                    self.opening_bias is None or (bool(self.opening_bias[0]) and math.isfinite(self.opening_bias[1])),
+                    self.opening_bias is None
+                    or (bool(self.opening_bias[0]) and abs(self.opening_bias[1]) < _LARGEST_BIAS),
                 ),
                 ("stop", "a tuple of non-empty strings", isinstance(self.stop, tuple) and all(self.stop)),
             )

@@ -88,14 +88,15 @@ def choose(
 
 
 def filtered(logits_BV: Float[Array, "B V"], choice: Choice) -> Float[Array, "B V"]:
-    """Logits over temperature, with -inf where top-k, top-p or min-p rule a token out.
+    """Logits over temperature, 0 the largest, with -inf where top-k, top-p or min-p rule a token out.
 
     Tokens exactly as likely as the last one kept are kept too.
     """
-    logits_BV = logits_BV / choice.temperature
+    # From the largest down: near zero, a temperature makes infinities of large numbers.
+    logits_BV = (logits_BV - jnp.max(logits_BV, axis=-1, keepdims=True)) / choice.temperature
     vocabulary = logits_BV.shape[-1]
     counted = jnp.where(choice.top_k > 0, jnp.minimum(choice.top_k, vocabulary), vocabulary).astype(jnp.float32)
-    odds_BV = jnp.exp(logits_BV - jnp.max(logits_BV, axis=-1, keepdims=True))
+    odds_BV = jnp.exp(logits_BV)
     least_B1 = _largest_threshold(odds_BV, jnp.ones_like(odds_BV), counted)
     kept_BV = jnp.where(odds_BV >= least_B1, odds_BV, 0.0)
     mass_B1 = choice.top_p * jnp.sum(kept_BV, axis=-1, keepdims=True)

@@ -51,7 +51,7 @@ class Transcript:
         return Generation("".join(self._pieces), reason, usage, self._end.prefill_seconds, self._end.decode_seconds)
 
     def _ended(self, end: End) -> Delta:
-        if end.error is not None:
+        if end.error is not None and not self.complete:
             raise end.error
         self._end = end
         piece = self._piece(self._stops.rest())

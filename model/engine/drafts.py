@@ -17,8 +17,8 @@ _LONGEST_PAUSE = 32
 class DraftLookup:
     """The drafts of one sequence. ``most`` bounds how many tokens are drafted at once.
 
-    Drafting costs a wider step. Its length doubles when all drafts were right, and falls to what was right when they
-    were not; after two drafts without a single right token it pauses, longer each time.
+    Drafting costs a wider step. Its length doubles when all drafts were right, and falls to one more than were right,
+    two at least, when they were not; after two drafts without a single right token it pauses, longer each time.
     """
 
     def __init__(self, most: int) -> None:

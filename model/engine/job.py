@@ -22,6 +22,8 @@ class End:
         queue_seconds: from being asked for to being taken up.
         prefill_seconds: from then to the first token.
         decode_seconds: from the first token to the end.
+        prompt_tokens: of the prompt, that the caches held at the end.
+        generated_tokens: were told.
         cached_tokens: of the prompt, were not run because a prompt before began alike.
         drafted_tokens: were looked up and checked, of which ``accepted_tokens`` were right.
     """
@@ -31,6 +33,8 @@ class End:
     queue_seconds: float = 0.0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
     cached_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0

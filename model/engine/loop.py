@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DeadlineExceeded, Overloaded
+from ..errors import DeadlineExceeded, EngineStopped, Overloaded
 from ..runner import Progress
 from . import schedule
 from .job import End, Job
@@ -31,6 +31,20 @@ class _Waiting:
     asked: float
 
 
+class _Life:
+    """The engine's thread, if it runs, and whether it may go on. Outlives the engine, to end with the program."""
+
+    def __init__(self) -> None:
+        self.thread: threading.Thread | None = None
+        self.ending = False
+
+    def stop(self) -> None:
+        """A thread that is in the midst of a step when Python ends would end it with a crash."""
+        self.ending = True
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join()
+
+
 class Engine:
     """Runs jobs of any networks of one base. Safe to use from several threads.
 
@@ -41,28 +55,38 @@ class Engine:
         self._options, self._clock = options or EngineOptions(), clock
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
-        self._thread: threading.Thread | None = None
         self._active: list[Sequence] = []
         self._cache: PrefixCache | None = None
         self._fillers: dict[int, list[Progress]] = {}
         self._metrics = EngineMetrics()
-        self._stopping = False
+        self._turns = 0
+        self._life = _Life()
+        weakref.finalize(self, self._life.stop)
 
     def submit(self, job: Job) -> None:
         """Take ``job`` up as soon as there is room.
 
         Raises:
             Overloaded: as many jobs wait as may.
+            EngineStopped: the program is ending.
         """
         with self._lock:
-            if len(self._waiting) >= self._options.queue:
+            if self._life.ending:
+                raise EngineStopped
+            if len(self._waiting) + len(self._active) >= self._options.queue + self._options.sequences:
                 self._metrics = dataclasses.replace(self._metrics, refused=self._metrics.refused + 1)
                 raise Overloaded(len(self._waiting))
-            self._waiting.append(_Waiting(job, self._clock()))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="capibara-engine", daemon=True)
-                atexit.register(self._stop, self._thread)
-                self._thread.start()
+            if self._life.thread is None or not self._life.thread.is_alive():
+                self._life.thread = threading.Thread(target=self._run, name="capibara-engine", daemon=True)
+                self._waiting.append(_Waiting(job, self._clock()))
+                try:
+                    self._life.thread.start()
+                except RuntimeError:  # there are too many threads
+                    self._life.thread = None
+                    self._waiting.pop()
+                    raise
+            else:
+                self._waiting.append(_Waiting(job, self._clock()))
 
     @property
     def metrics(self) -> EngineMetrics:
@@ -70,63 +94,54 @@ class Engine:
         with self._lock:
             return dataclasses.replace(self._metrics, waiting=len(self._waiting), running=len(self._active))
 
-    def _stop(self, thread: threading.Thread) -> None:
-        """The program ends: a thread that is in the midst of a step would end it with a crash."""
-        self._stopping = True
-        thread.join()
-
     def _run(self) -> None:
-        while self._admitted():
-            self._turn()
-        atexit.unregister(self._stop)
+        try:
+            while self._admitted():
+                self._turn()
+        except BaseException as error:
+            _log.exception("the engine of a language model failed")
+            self._give_all_up(error if isinstance(error, Exception) else EngineStopped())
 
     def _admitted(self) -> bool:
         """Take up waiting jobs; False, and the thread is to end, where there is nothing to do."""
-        while True:
-            with self._lock:
-                if self._stopping or not (self._waiting or self._active):
-                    self._fillers.clear()
-                    self._thread = None
-                    return False
-                if not self._waiting or len(self._active) >= self._options.sequences:
-                    return True
-                waiting = self._waiting.popleft()
-            self._admit(waiting)
-
-    def _admit(self, waiting: _Waiting) -> None:
-        job, now = waiting.job, self._clock()
-        try:
-            if _given_up(job, now):
-                self._refuse(job, End("cancelled", queue_seconds=now - waiting.asked))
-                return
-            if self._cache is None:
-                self._cache = PrefixCache(self._options.prefix_bytes // job.runner.block_bytes(BLOCK))
-            speculate = self._options.speculate
-            sequence = Sequence(job, waiting.asked, now, self._cache, speculate=speculate)
-        except Exception as error:  # noqa: BLE001 -- whoever asked gets it
-            self._refuse(job, End("stop", error))
-            return
+        if self._life.ending:
+            self._give_all_up(EngineStopped())
+        now = self._clock()
         with self._lock:
-            self._active.append(sequence)
+            over = [each for each in self._waiting if _over(each.job, now)]
+            self._waiting = deque(each for each in self._waiting if each not in over)
+            room = self._options.sequences - len(self._active)
+            taken = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+            speculate = self._options.speculate
+            self._active += [Sequence(each.job, each.asked, now, self._turns, speculate=speculate) for each in taken]
+            if not self._active:
+                self._fillers.clear()
+                self._life.thread = None
+        self._tell_ends([(each.job, _end_of(each.job, now, each.asked)) for each in over])
+        return bool(self._active)
 
     def _turn(self) -> None:
-        """One step of all that decode, one piece of one prompt; then let go of what has ended."""
+        """One step of all that decode, pieces of prompts; then let go of what has ended."""
+        self._turns += 1
         now = self._clock()
         for sequence in self._active:
-            try:
-                if _given_up(sequence.job, now):
-                    sequence.finish("cancelled", now)
-            except DeadlineExceeded as error:
-                sequence.finish("cancelled", now, error)
+            if _over(sequence.job, now):
+                end = _end_of(sequence.job, now, now)
+                sequence.finish(end.reason, now, end.error)
         self._let_go()
+        room = schedule.chunk_limit(self._active)
         for batch in schedule.batches(self._active):
-            self._guarded(self._decode, batch)
-        prompt = schedule.next_prompt([each for each in self._active if each.end is None])
-        if prompt is not None:
-            self._guarded(self._prefill, [prompt])
+            self._guarded(batch, self._decode)
+        while room > 0:
+            sequence = schedule.next_prompt([each for each in self._active if each.end is None])
+            if sequence is None:
+                break
+            before = sequence.ran
+            self._guarded([sequence], lambda one, room=room: self._prefill(one[0], room))
+            room -= max(1, sequence.ran - before)
         self._let_go()
 
-    def _guarded(self, step: Callable[[list[Sequence]], None], sequences: list[Sequence]) -> None:
+    def _guarded(self, sequences: list[Sequence], step: Callable[[list[Sequence]], None]) -> None:
         """A step that fails takes its own sequences with it, and no others."""
         try:
             step(sequences)
@@ -134,53 +149,51 @@ class Engine:
             for sequence in sequences:
                 sequence.finish("stop", self._clock(), error)
 
-    def _prefill(self, sequences: list[Sequence]) -> None:
-        (sequence,) = sequences
-        others = [each for each in self._active if each is not sequence]
-        chunk, job = sequence.chunk(schedule.chunk_limit(others)), sequence.job
+    def _prefill(self, sequence: Sequence, room: int) -> None:
+        job, cache = sequence.job, self._prefixes(sequence)
+        sequence.begin(cache, self._clock())
+        if sequence.end is not None:
+            return
+        chunk = sequence.chunk(schedule.piece_limit(room))
         last = chunk.start + chunk.count == len(sequence.tokens)
         allowed = job.rule.allowed() if job.rule is not None and last else None
         sequence.progress, token = job.runner.prefill(sequence.progress, sequence.tokens, chunk, job.choice, allowed)
+        newest = int(token)  # waits: what is under way cannot be given up
         sequence.ran += chunk.count
-        sequence.pieces += 1
-        if not last:
-            token.block_until_ready()  # else the next step is not known to be under way, and cannot be given up
-            return
-        sequence.take(int(token), self._clock())
-        if sequence.made <= 1:
-            sequence.keep_prefix()
+        sequence.since = self._turns
+        if last:
+            sequence.take(newest, self._clock())
+        self._keep_prefix(sequence, cache)
 
     def _decode(self, batch: list[Sequence]) -> None:
         if len(batch) == 1 and (drafts := batch[0].propose()):
             self._verify(batch[0], drafts)
             return
-        runner, jobs = batch[0].runner, [each.job for each in batch]
-        fillers = self._fill(batch)
-        masks = [job.rule.allowed() if job.rule is not None else None for job in jobs]
-        progress, tokens_B = runner.advance(
+        masks = {}
+        for sequence in batch:
+            if sequence.job.rule is not None:
+                self._guarded([sequence], lambda one: masks.update({one[0]: one[0].job.rule.allowed()}))
+        batch = [sequence for sequence in batch if sequence.end is None]
+        if not batch:
+            return
+        slots, wanted = batch[0].slots, schedule.batch_size(len(batch)) - len(batch)
+        kept = self._fillers.setdefault(slots, [])
+        fillers = [kept.pop() if kept else batch[0].runner.begin(slots) for _ in range(wanted)]
+        nobody = [batch[0].job.choice] * wanted
+        allowed = [*(masks.get(sequence) for sequence in batch), *(None for _ in fillers)]
+        progress, tokens_B = batch[0].runner.advance(
             [*(each.progress for each in batch), *fillers],
             [*(each.ran for each in batch), *(0 for _ in fillers)],
-            [*(job.choice for job in jobs), *(jobs[0].choice for _ in fillers)],
-            [*masks, *(None for _ in fillers)] if any(mask is not None for mask in masks) else None,
+            [*(each.job.choice for each in batch), *nobody],
+            allowed if any(mask is not None for mask in allowed) else None,
         )
-        self._fillers[batch[0].slots] = progress[len(batch) :] or self._fillers.get(batch[0].slots, [])
-        for sequence, after in zip(batch, progress, strict=False):
+        chosen = np.asarray(tokens_B)  # a step that failed on the device says so here
+        kept += progress[len(batch) :]
+        self._count(decode_steps=1, decoded_rows=len(batch))
+        for sequence, after, token in zip(batch, progress, chosen, strict=False):
             sequence.progress = after
             sequence.ran += 1
-        chosen, now = np.asarray(tokens_B), self._clock()
-        self._count(decode_steps=1, decoded_rows=len(batch))
-        for sequence, token in zip(batch, chosen, strict=False):
-            sequence.take(int(token), now)
-
-    def _fill(self, batch: list[Sequence]) -> list[Progress]:
-        """Sequences of nobody, which fill a batch up to a size that steps are compiled for."""
-        slots, wanted = batch[0].slots, schedule.batch_size(len(batch)) - len(batch)
-        kept = self._fillers.pop(slots, [])
-        kept += [batch[0].runner.begin(slots) for _ in range(wanted - len(kept))]
-        fillers, rest = kept[:wanted], kept[wanted:]
-        if rest:
-            self._fillers[slots] = rest
-        return fillers
+            self._guarded([sequence], lambda one, token=token: one[0].take(int(token), self._clock()))
 
     def _verify(self, sequence: Sequence, drafts: list[int]) -> None:
         job = sequence.job
@@ -193,24 +206,48 @@ class Engine:
             if sequence.end is None:
                 sequence.take(int(token), now)
 
+    def _prefixes(self, sequence: Sequence) -> PrefixCache:
+        if self._cache is None:
+            self._cache = PrefixCache(self._options.prefix_bytes // sequence.runner.block_bytes(BLOCK))
+        return self._cache
+
+    def _keep_prefix(self, sequence: Sequence, cache: PrefixCache) -> None:
+        """A prefix that cannot be kept is no reason to fail a generation."""
+        try:
+            sequence.keep_prefix(cache)
+        except Exception:
+            _log.exception("the beginning of a prompt could not be kept")
+
     def _let_go(self) -> None:
         """Ended sequences leave; then those who asked are told."""
         ended = [(each, each.end) for each in self._active if each.end is not None]
         for sequence, end in ended:
-            if end.error is None:
-                sequence.keep_prefix()
+            if end.error is None and self._cache is not None and sequence.made:
+                self._keep_prefix(sequence, self._cache)
         with self._lock:
             self._active = [each for each in self._active if each.end is None]
-            for sequence, end in ended:
-                self._metrics = self._metrics.after(end, len(sequence.job.prompt), sequence.made)
-        for sequence, end in ended:
-            _tell(sequence.job, end)
+        self._tell_ends([(sequence.job, end) for sequence, end in ended])
 
-    def _refuse(self, job: Job, end: End) -> None:
-        """It ends before it has begun."""
+    def _give_all_up(self, error: Exception) -> None:
+        """Nothing more can be run: everybody who waits is told why."""
+        now = self._clock()
         with self._lock:
-            self._metrics = self._metrics.after(end, len(job.prompt), 0)
-        _tell(job, end)
+            jobs = [*(each.job for each in self._active), *(each.job for each in self._waiting)]
+            self._active, self._life.thread = [], None
+            self._waiting.clear()
+            self._fillers.clear()
+            self._cache = None
+        self._tell_ends([(job, _failed(error, now, now)) for job in jobs])
+
+    def _tell_ends(self, ends: list[tuple[Job, End]]) -> None:
+        with self._lock:
+            for _, end in ends:
+                self._metrics = self._metrics.after(end)
+        for job, end in ends:
+            try:
+                job.deliver(end)
+            except Exception:
+                _log.exception("whoever asked for a generation failed at its end")
 
     def _count(self, **more: int) -> None:
         with self._lock:
@@ -218,19 +255,15 @@ class Engine:
             self._metrics = dataclasses.replace(self._metrics, **counts)
 
 
-def _tell(job: Job, end: End) -> None:
-    try:
-        job.deliver(end)
-    except Exception:
-        _log.exception("whoever asked for a generation failed at its end")
+def _over(job: Job, now: float) -> bool:
+    """Nobody wants more of it, or it is too late."""
+    return job.given_up() or (job.deadline is not None and now >= job.deadline)
 
 
-def _given_up(job: Job, now: float) -> bool:
-    """Nobody wants more of it.
+def _end_of(job: Job, now: float, asked: float) -> End:
+    """How a job ends that is over before it was done."""
+    return End("cancelled", None if job.given_up() else DeadlineExceeded(), queue_seconds=now - asked)
 
-    Raises:
-        DeadlineExceeded: it should be done by now.
-    """
-    if job.deadline is not None and now >= job.deadline:
-        raise DeadlineExceeded
-    return job.given_up()
+
+def _failed(error: Exception, now: float, asked: float) -> End:
+    return End("stop", error, queue_seconds=now - asked)

@@ -12,7 +12,8 @@ from .job import End
 class EngineMetrics:
     """Counts since an engine began, seconds summed over jobs, and (``waiting``, ``running``) jobs at this moment.
 
-    ``cached_tokens`` of the ``prompt_tokens`` were not run; of the ``drafted_tokens``, ``accepted_tokens`` were right.
+    Each job that is over is one of ``finished``, ``failed`` and ``cancelled``. ``cached_tokens`` of the
+    ``prompt_tokens`` were not run; of the ``drafted_tokens``, ``accepted_tokens`` were right.
     """
 
     waiting: int = 0
@@ -37,17 +38,18 @@ class EngineMetrics:
         """Mean sequences of a decode step; 0 before the first."""
         return self.decoded_rows / self.decode_steps if self.decode_steps else 0.0
 
-    def after(self, end: End, prompt_tokens: int, made: int) -> EngineMetrics:
+    def after(self, end: End) -> EngineMetrics:
         """With one more job that is over."""
-        failed, cancelled = end.error is not None, end.reason == "cancelled"
+        failed = end.error is not None
+        cancelled = end.reason == "cancelled" and not failed
         return dataclasses.replace(
             self,
             finished=self.finished + (not failed and not cancelled),
             failed=self.failed + failed,
             cancelled=self.cancelled + cancelled,
-            prompt_tokens=self.prompt_tokens + prompt_tokens,
+            prompt_tokens=self.prompt_tokens + end.prompt_tokens,
             cached_tokens=self.cached_tokens + end.cached_tokens,
-            generated_tokens=self.generated_tokens + made,
+            generated_tokens=self.generated_tokens + end.generated_tokens,
             drafted_tokens=self.drafted_tokens + end.drafted_tokens,
             accepted_tokens=self.accepted_tokens + end.accepted_tokens,
             queue_seconds=self.queue_seconds + end.queue_seconds,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 BLOCK = 32
 """Tokens of a block. A prompt's chunks begin at multiples of it."""
@@ -22,8 +22,6 @@ class Block(Generic[Value]):
     """A block in the tree, after those of the tokens before it."""
 
     value: Value
-    parent: Block[Value] | None
-    tokens: tuple[int, ...]
     children: dict[tuple[int, ...], Block[Value]] = field(default_factory=dict)
     holders: int = 0
     used: int = 0
@@ -50,7 +48,9 @@ class PrefixCache(Generic[Value]):
             block.holders -= 1
 
     def missing(self, network: Hashable, tokens: Sequence[int]) -> range:
-        """Places in ``tokens`` at which whole blocks begin that are not kept."""
+        """Places in ``tokens`` at which whole blocks begin that are not kept, and could be."""
+        if self._most == 0:
+            return range(0)
         kept = sum(1 for _ in self._walk(network, tokens))
         return range(kept * BLOCK, len(tokens) - BLOCK + 1, BLOCK)
 
@@ -66,12 +66,12 @@ class PrefixCache(Generic[Value]):
         if not room:
             return False
         self._clock += 1
-        parent.children[key] = Block(value, parent, key, used=self._clock)
+        parent.children[key] = Block(value, used=self._clock)
         self.count += 1
         return True
 
     def _root(self, network: Hashable) -> Block:
-        return self._roots.setdefault(network, Block(None, None, ()))
+        return self._roots.setdefault(network, Block(None))
 
     def _walk(self, network: Hashable, tokens: Sequence[int]) -> Iterator[Block]:
         block = self._root(network)
@@ -86,22 +86,29 @@ class PrefixCache(Generic[Value]):
 
     def _make_room(self) -> bool:
         while self.count >= self._most:
-            leaves = [block for root in self._roots.values() for block in _leaves(root) if not block.holders]
+            leaves = [leaf for root in self._roots.values() for leaf in _leaves(root) if not leaf.block.holders]
             if not leaves:
                 return False
-            oldest = min(leaves, key=lambda block: block.used)
-            if oldest.parent is None:
-                raise AssertionError("a root is not a leaf")
+            oldest = min(leaves, key=lambda leaf: leaf.block.used)
             del oldest.parent.children[oldest.tokens]
             self.count -= 1
         return True
 
 
-def _leaves(root: Block) -> Iterator[Block]:
-    waiting = list(root.children.values())
+class _Leaf(NamedTuple):
+    """A block that none follows, and where it hangs: a block does not know, or it would wait for Python's collector."""
+
+    block: Block
+    parent: Block
+    tokens: tuple[int, ...]
+
+
+def _leaves(root: Block) -> Iterator[_Leaf]:
+    waiting = [root]
     while waiting:
-        block = waiting.pop()
-        if block.children:
-            waiting.extend(block.children.values())
-        else:
-            yield block
+        parent = waiting.pop()
+        for tokens, block in parent.children.items():
+            if block.children:
+                waiting.append(block)
+            else:
+                yield _Leaf(block, parent, tokens)

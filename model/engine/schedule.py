@@ -1,8 +1,8 @@
 """Who runs next: pure decisions over the sequences that are under way.
 
-All that decode take a step each turn, together where they can; then one piece of one prompt is run. A long prompt so
-holds nobody up for longer than one piece, and short prompts are not held up by long ones (Sarathi: Agrawal et al.,
-2403.02310).
+All that decode take a step each turn, together where they can; then pieces of prompts are run, in turn, up to a number
+of tokens. A long prompt so holds nobody up for longer than that, and short prompts are not held up by long ones
+(Sarathi: Agrawal et al., 2403.02310).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from ..chunks import LARGEST_CHUNK
+from ..chunks import LARGEST_CHUNK, SMALLEST_CHUNK
 
 BATCHES = (1, 2, 4, 8)
 """Sequences that one step is compiled for; it is filled up to the next of these."""
 SHARED_CHUNK = 128
-"""Tokens of a prompt that are run at once while others decode."""
+"""Tokens of prompts that are run in a turn while others decode."""
 
 
 class Running(Protocol):
@@ -31,8 +31,8 @@ class Running(Protocol):
     def decoding(self) -> bool: ...
 
     @property
-    def pieces(self) -> int:
-        """Pieces of the prompt that were run."""
+    def since(self) -> int:
+        """The turn in which it was taken up, or a piece of its prompt was last run."""
         ...
 
 
@@ -50,13 +50,18 @@ def batches(sequences: Iterable[S]) -> list[list[S]]:
 
 
 def next_prompt(sequences: Sequence[S]) -> S | None:
-    """The sequence whose prompt goes on: of those that had the fewest pieces, the one that has waited longest."""
-    return min((each for each in sequences if not each.decoding), key=lambda each: each.pieces, default=None)
+    """The sequence whose prompt goes on: the one that has waited for the most turns; of several, the first."""
+    return min((each for each in sequences if not each.decoding), key=lambda each: each.since, default=None)
 
 
 def chunk_limit(sequences: Iterable[Running]) -> int:
-    """Tokens of a prompt to run at once."""
+    """Tokens of prompts to run in this turn."""
     return SHARED_CHUNK if any(each.decoding for each in sequences) else LARGEST_CHUNK
+
+
+def piece_limit(room: int) -> int:
+    """The largest piece, of those that are compiled for, that ``room`` tokens hold; the smallest in any case."""
+    return max(SMALLEST_CHUNK, 1 << (room.bit_length() - 1))
 
 
 def batch_size(count: int) -> int:

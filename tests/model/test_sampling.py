@@ -55,7 +55,14 @@ def reference(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
 def test_filters_keep_the_tokens_the_reference_keeps(chosen):
     sampling = Sampling(**{"temperature": 1.0, **chosen})
     ours = np.asarray(filtered(jnp.asarray(LOGITS), choice_of(sampling, 0)))
-    np.testing.assert_allclose(ours, reference(LOGITS, sampling), rtol=1e-6)
+    theirs = reference(LOGITS, sampling)
+    np.testing.assert_allclose(ours, theirs - theirs.max(axis=1, keepdims=True), rtol=1e-5, atol=1e-5)
+
+
+def test_a_temperature_next_to_nothing_draws_what_greedy_takes():
+    almost = choice_of(Sampling(temperature=1e-45, seed=1), 0)
+    tokens = choose(jnp.asarray(LOGITS * 1e3), jnp.zeros(LOGITS.shape, bool), almost, jnp.int32(0))
+    np.testing.assert_array_equal(tokens, LOGITS.argmax(axis=1))
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely():

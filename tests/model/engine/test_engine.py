@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from queue import SimpleQueue
@@ -11,8 +14,12 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from capibara.model import DeadlineExceeded, NumericalError, Overloaded, PromptTooLong, Sampling
+from capibara.model import ConstraintError, DeadlineExceeded, NumericalError, Overloaded, PromptTooLong, Sampling
+from capibara.model.chunks import chunks_of
+from capibara.model.engine.job import End, Job
+from capibara.model.engine.loop import Engine
 from capibara.model.engine.options import EngineOptions
+from capibara.model.sampling import choice_of
 
 PROMPTS = ["the first", "a second prompt, longer than the others are: " + "abc " * 20, "3", "and the last"]
 GREEDY = Sampling(max_tokens=24)
@@ -113,6 +120,7 @@ def test_a_long_prompt_holds_others_up_for_one_piece_at_a_time(make):
     pieces = [number for number, step in enumerate(gate.steps) if step[0] == "prefill"]
     first.close()
     assert [gate.steps[number][1] for number in pieces] == [128] * 5 + [60]
+    assert gate.steps.count(("prefill", 128)) == 5
     assert all(after - before >= 2 for before, after in itertools.pairwise(pieces))
 
 
@@ -156,9 +164,6 @@ def test_drafts_that_are_right_are_taken_several_at_once(make, alone):
 
 @pytest.mark.parametrize("wrong", range(8))
 def test_a_draft_is_taken_up_to_its_first_wrong_token(network, tiny, wrong):
-    from capibara.model.chunks import chunks_of
-    from capibara.model.sampling import choice_of
-
     config, tensors = network
     runner, prompt, greedy = tiny.runner(config, tensors), [5, 6, 7, 8], choice_of(Sampling(), 0)
     progress, token = runner.prefill(runner.begin(512), prompt, chunks_of(4)[0], greedy)
@@ -199,7 +204,7 @@ def test_more_jobs_than_may_wait_are_refused_and_the_others_are_done(make):
         threads[-1].start()
         while model.metrics.waiting + model.metrics.running < len(threads):
             time.sleep(0.01)
-    with pytest.raises(Overloaded, match="2 generations wait already"):
+    with pytest.raises(Overloaded, match="generations wait already"):
         model.generate("a", GREEDY)
     gate.open.set()
     for thread in threads:
@@ -209,10 +214,6 @@ def test_more_jobs_than_may_wait_are_refused_and_the_others_are_done(make):
 
 
 def test_of_ten_thousand_jobs_at_once_those_that_may_wait_are_done_and_the_others_refused(network, tiny):
-    from capibara.model.engine.job import End, Job
-    from capibara.model.engine.loop import Engine
-    from capibara.model.sampling import choice_of
-
     runner, told = tiny.runner(*network), SimpleQueue()
     gate, engine = Gate(runner), Engine(EngineOptions(queue=16))
     job = Job([1, 2, 3], 2, frozenset(), runner, choice_of(Sampling(), 0), told.put)
@@ -226,7 +227,7 @@ def test_of_ten_thousand_jobs_at_once_those_that_may_wait_are_done_and_the_other
     ends = 0
     while ends < 10_000 - refused:
         ends += isinstance(told.get(), End)
-    assert 16 <= ends <= 16 + EngineOptions().sequences
+    assert ends == 16 + EngineOptions().sequences
     assert engine.metrics.refused == refused
 
 
@@ -261,12 +262,18 @@ def test_a_deadline_ends_a_generation_with_an_error(make):
     assert model.metrics.failed == 1
 
 
-def test_a_deadline_passes_while_a_job_waits(make):
-    model = make(sequences=1)
-    first = model.stream("x", Sampling(max_tokens=400))
+@pytest.mark.parametrize("way", ["deadline", "cancelled"])
+def test_a_job_that_waits_ends_while_the_one_before_it_still_runs(make, way):
+    model, cancel = make(sequences=1, speculate=False), threading.Event()
+    first = model.stream("x", Sampling(max_tokens=2000))
     next(first)
-    with pytest.raises(DeadlineExceeded):
-        model.generate("y", GREEDY, deadline_seconds=0.0)
+    if way == "deadline":
+        with pytest.raises(DeadlineExceeded):
+            model.generate("y", GREEDY, deadline_seconds=0.0)
+    else:
+        cancel.set()
+        assert model.generate("y", GREEDY, cancel).finish_reason == "cancelled"
+    assert model.metrics.running == 1
     first.close()
 
 
@@ -289,6 +296,155 @@ def test_a_step_that_fails_fails_those_it_was_for_and_the_engine_goes_on(make, a
     with pytest.raises(RuntimeError, match="out of memory"):
         model.generate("x", GREEDY)
     assert model.generate("3", GREEDY).text == alone("3")
+
+
+class Faulty:
+    """A rule that fails where it is asked for the tokens that may come ``after`` so many."""
+
+    finished = False
+
+    def __init__(self, after):
+        self._left = after
+
+    def allowed(self):
+        self._left -= 1
+        if self._left < 0:
+            raise ConstraintError("it became too complex")
+
+    def forced(self):
+        return ()
+
+    def accept(self, token):
+        return True
+
+
+class TestNeighbours:
+    """What happens to one job of a batch does not touch the others."""
+
+    @pytest.fixture
+    def run(self, network, tiny):
+        """Runs jobs together; gives each one's tokens and end. The first is given the options."""
+
+        def run(**options):
+            runner, choice = tiny.runner(*network), choice_of(Sampling(), 0)
+            gate, engine = Gate(runner), Engine(EngineOptions(speculate=False))
+            told = [SimpleQueue() for _ in range(3)]
+            for number, queue in enumerate(told):
+                own = {"deliver": queue.put, **(options if number == 0 else {})}
+                engine.submit(Job([number, 7, 8, 9], 12, frozenset(), runner, choice, **own))
+            gate.open.set()
+            if "deliver" in options:
+                del told[0]
+            return [self.taken(queue) for queue in told]
+
+        return run
+
+    @staticmethod
+    def taken(queue):
+        tokens = []
+        while not isinstance(event := queue.get(timeout=60), End):
+            tokens.append(event)
+        return tokens, event
+
+    def test_a_rule_that_fails_ends_its_own_generation_alone(self, run):
+        expected, failing = run(), run(rule=Faulty(3))
+        assert isinstance(failing[0][1].error, ConstraintError)
+        assert failing[0][0] == expected[0][0][:3]
+        assert [tokens for tokens, _ in failing[1:]] == [tokens for tokens, _ in expected[1:]]
+
+    def test_someone_who_fails_at_every_token_is_left_behind(self, run):
+        def broken(event):
+            raise RuntimeError("nobody is here")
+
+        expected = run()
+        assert [tokens for tokens, _ in run(deliver=broken)] == [tokens for tokens, _ in expected[1:]]
+
+
+def test_a_prefix_that_cannot_be_kept_fails_no_generation(make, alone, caplog):
+    model = make()
+    model.warm_up()
+
+    def full(*_):
+        raise MemoryError
+
+    model.runner.read_block = full
+    prompt = "k" * 80
+    assert model.generate(prompt, GREEDY).text == alone(prompt)
+    assert "could not be kept" in caplog.text
+
+
+def test_an_engine_that_fails_tells_everybody_and_starts_anew(make, alone, caplog, monkeypatch):
+    from capibara.model.engine import schedule
+
+    model = make(speculate=False)
+    with monkeypatch.context() as broken:
+        broken.setattr(schedule, "batches", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model.generate("x", GREEDY)
+    assert "engine of a language model failed" in caplog.text
+    assert model.generate("3", GREEDY).text == alone("3")
+
+
+def test_prefixes_beyond_the_room_push_out_older_ones_and_change_no_text(make, alone, network):
+    config, _ = network
+    block = 2 * 4 * config.layers * config.kv_heads * 32 * config.head_width
+    model = make(prefix_bytes=3 * block)
+    prompts = [letter * 70 for letter in "abcab"]
+    assert [model.generate(prompt, GREEDY).text for prompt in prompts] == [alone(prompt) for prompt in prompts]
+
+
+def test_prompts_with_a_common_beginning_that_come_together_run_it_once(make):
+    model = make(speculate=False)
+    gate, common = Gate(model.runner), "passage " * 60
+    threads = [threading.Thread(target=model.generate, args=(common + letter, GREEDY)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    while model.metrics.waiting + model.metrics.running < len(threads):
+        time.sleep(0.01)
+    gate.open.set()
+    for thread in threads:
+        thread.join()
+    assert sum(count for kind, count in gate.steps if kind == "prefill") < 2 * len(common)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "prompt"),
+    [
+        (Sampling(max_tokens=60, repetition_penalty=1.3), PROMPTS[1]),
+        (Sampling(max_tokens=200), "ab" * 158),  # up to the last slots of its caches
+    ],
+    ids=["penalty", "full-caches"],
+)
+def test_drafts_change_no_text(make, alone, sampling, prompt):
+    model = make()
+    assert model.generate(prompt, sampling).text == alone(prompt, sampling)
+    assert model.metrics.drafted_tokens > 0
+
+
+@pytest.mark.parametrize("wrong", [{"sequences": 0}, {"queue": 0}, {"prefix_bytes": -1}])
+def test_an_engine_without_room_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        EngineOptions(**wrong)
+
+
+def test_a_batch_waits_for_room_where_others_fill_the_queue(make, alone):
+    model = make(sequences=2, queue=1)
+    made = [each.text for each in model.generate_batch(["a", "b", "c", "d", "e"], GREEDY)]
+    assert made == [alone(prompt) for prompt in "abcde"]
+
+
+def test_a_program_that_ends_in_the_midst_of_a_generation_ends_cleanly():
+    code = """
+        from capibara.model import Sampling, open_model
+        model = open_model()
+        model.warm_up()
+        stream = model.stream("Once upon a time", Sampling(max_tokens=500))
+        print(next(stream).text)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_stop_string_ends_the_text_before_it(make, alone):

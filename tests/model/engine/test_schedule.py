@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from capibara.model.chunks import LARGEST_CHUNK, cache_slots, chunks_of, next_chunk
-from capibara.model.engine.schedule import SHARED_CHUNK, batch_size, batches, chunk_limit, next_prompt
+from capibara.model.engine.schedule import SHARED_CHUNK, batch_size, batches, chunk_limit, next_prompt, piece_limit
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Waiting:
     name: str
     decoding: bool = True
     family: str = "plain"
-    pieces: int = 0
+    since: int = 0
 
 
 def names(found):
@@ -32,14 +32,29 @@ def test_sequences_of_two_families_are_not_mixed():
     assert names(batches(sequences)) == [["a", "c"], ["b"]]
 
 
-def test_the_prompt_with_the_fewest_pieces_goes_on_and_among_equals_the_one_that_came_first():
-    long, short, late = (
-        Waiting("long", decoding=False, pieces=3),
-        Waiting("short", decoding=False, pieces=1),
-        Waiting("late", decoding=False, pieces=1),
+def test_the_prompt_that_waited_for_the_most_turns_goes_on_and_among_equals_the_first():
+    served, waiting, behind = (
+        Waiting("served", decoding=False, since=9),
+        Waiting("waiting", decoding=False, since=7),
+        Waiting("behind", decoding=False, since=7),
     )
-    assert next_prompt([long, short, late]) is short
+    assert next_prompt([served, waiting, behind]) is waiting
     assert next_prompt([Waiting("decodes")]) is None
+
+
+def test_a_long_prompt_goes_on_however_many_short_ones_come():
+    served, since = 0, 0
+    for turn in range(20):
+        newcomers = [Waiting(f"{turn}", decoding=False, since=turn) for _ in range(2)]
+        chosen = next_prompt([Waiting("long", decoding=False, since=since), *newcomers])
+        if chosen is not None and chosen.name == "long":
+            served, since = served + 1, turn
+    assert served >= 10
+
+
+@pytest.mark.parametrize(("room", "size"), [(1, 32), (33, 32), (64, 64), (127, 64), (128, 128), (256, 256)])
+def test_a_piece_has_a_size_that_is_compiled_for(room, size):
+    assert piece_limit(room) == size
 
 
 def test_pieces_are_smaller_while_others_decode():
