@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +18,12 @@ from jaxtyping import Array, Float, Int
 
 from .architecture import DecoderConfig
 from .attention import Method, Scoring, causal_attention, soft_capped
+from .cached_attention import LayerCache, attend_over
 from .experts import Experts, Routing
 from .feed_forward import FeedForward, Product
+from .layer_kernel import layer_kernel
 from .linear import Int8Linear, Linear
 from .positions import Rotation, rotate, rotation_at
-
-_MASKED = -1e30
-
-
-class LayerCache(NamedTuple):
-    """One sequence's keys and values in one layer, heads before positions so that no step has to transpose them."""
-
-    keys: Float[Array, "K S H"]
-    values: Float[Array, "K S H"]
 
 
 class RootMeanSquare(nnx.Module):
@@ -90,31 +82,14 @@ class Attention(nnx.Module):
         ``segments_BT`` part sequences that were packed into one; they are for whole sequences, without caches.
         """
         q_BNTH, k_BKTH, v_BKTH = self._project(x_BTD, rotation)
+        scoring = Scoring(self.scale, self.cap, self.window)
         if caches is None:
-            scoring = Scoring(self.scale, self.cap, self.window)
             written, mixed_BNTH = [], causal_attention(q_BNTH, k_BKTH, v_BKTH, segments_BT, self.method, scoring)
         else:
-            written = [
-                _written(cache, LayerCache(k_BKTH[row], v_BKTH[row]), starts_B[row]) for row, cache in enumerate(caches)
-            ]
-            each = [self._over_cache(q_BNTH[row], cache, starts_B[row]) for row, cache in enumerate(written)]
-            mixed_BNTH = jnp.stack(each)
+            mixed_BNTH, written = attend_over(caches, starts_B, q_BNTH, k_BKTH, v_BKTH, scoring)
         B, N, T, H = mixed_BNTH.shape
         made_RD = _plus(self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)), self.output_bias)
         return made_RD.reshape(x_BTD.shape), written
-
-    def _over_cache(self, q_NTH: Array, seen: LayerCache, start: Array) -> Array:
-        N, T, H = q_NTH.shape
-        K, G = self.kv_heads, N // self.kv_heads
-        q_KRH = q_NTH.reshape(K, G * T, H) * self.scale
-        places_S, positions_T1 = jnp.arange(seen.keys.shape[1])[None, :], start + jnp.arange(T)[:, None]
-        hidden_TS = places_S > positions_T1
-        if self.window is not None:
-            hidden_TS = hidden_TS | (places_S <= positions_T1 - self.window)
-        hidden_RS = jnp.broadcast_to(hidden_TS, (G, *hidden_TS.shape)).reshape(G * T, -1)
-        scores_KRS = soft_capped(_each_head(q_KRH, seen.keys, over=1), self.cap)
-        weights_KRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_KRS), axis=-1)
-        return _each_head(weights_KRS, seen.values, over=0).reshape(N, T, H)
 
     def _project(self, x_BTD: Array, rotation: Rotation | None) -> tuple[Array, Array, Array]:
         B, T, D = x_BTD.shape
@@ -147,6 +122,19 @@ class DecoderLayer(nnx.Module):
             self.feed = FeedForward(inputs, output, config.activation)
 
     def __call__(
+        self,
+        x_BTD: Array,
+        rotation: Rotation | None,
+        starts_B: Array,
+        caches: Sequence[LayerCache] | None,
+        segments_BT: Int[Array, "B T"] | None = None,
+    ) -> tuple[Array, list[LayerCache]]:
+        if caches is not None and (native := layer_kernel(self, x_BTD)) is not None:
+            operands = x_BTD, rotation, starts_B, list(caches)
+            return jax.lax.platform_dependent(*operands, cpu=native, default=self._by_parts)
+        return self._by_parts(x_BTD, rotation, starts_B, caches, segments_BT)
+
+    def _by_parts(
         self,
         x_BTD: Array,
         rotation: Rotation | None,
@@ -260,19 +248,3 @@ def _through(norm: RootMeanSquare | None, x: Array) -> Array:
 
 def _plus(x_RN: Array, bias: nnx.Param | None) -> Array:
     return x_RN if bias is None else x_RN + bias[...].astype(x_RN.dtype)
-
-
-def _each_head(left_KRX: Array, right_KXX: Array, over: int) -> Array:
-    """One product per key head, summing the last axis of ``left`` with axis ``over`` of ``right``.
-
-    XLA's CPU backend runs a batched product with few rows six times slower than the same products one by one.
-    """
-    heads = zip(left_KRX, right_KXX, strict=True)
-    return jnp.stack([jax.lax.dot_general(left, right, (((1,), (over,)), ((), ()))) for left, right in heads])
-
-
-def _written(cache: LayerCache, new: LayerCache, start: Array) -> LayerCache:
-    def put(old: Array, fresh: Array) -> Array:
-        return jax.lax.dynamic_update_slice(old, fresh, (0, start, 0))
-
-    return LayerCache(put(cache.keys, new.keys), put(cache.values, new.values))

@@ -22,7 +22,7 @@ def prepare_device(cache: Path, threads: int | None) -> None:
     version: XLA runs foreign code with no more than a warning.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache / "xla" / _machine()))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "xla" / machine()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     before = os.environ.get(_THREADS)
@@ -57,7 +57,8 @@ def platform_of(placement: SingleDeviceSharding) -> str:
     return next(iter(placement.device_set)).platform
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Tells processors, and versions of JAX, apart."""
     processors = Path("/proc/cpuinfo")
     features = ""
     if processors.exists():

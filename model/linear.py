@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int8, PRNGKeyArray
 
 from .adapter_files import LoraFactors
 from .bits import from_bits, to_bits
+from .kernels import MOST_ROWS, kernels_for
 
 _LARGEST = 127.0
 _REMAINDERS = 254.0
@@ -39,9 +40,9 @@ class Linear(nnx.Module):
 class Int8Linear(nnx.Module):
     """8-bit weights with one scale per output, activations rounded to 8 bits with one scale per row.
 
-    Rounding activations costs more quality than rounding weights. A lone row, and every row where ``fine`` is set,
-    is therefore split into two 8-bit rows, value and remainder, which keep some 16 bits. For a lone row that is free:
-    XLA's CPU backend has a fast 8-bit product for two rows or more only.
+    Rounding activations costs more quality than rounding weights. Where there are few rows, and wherever ``fine`` is
+    set, each is therefore split into two 8-bit rows, value and remainder, which keep some 16 bits: reading the weights
+    takes longer than such rows do. A row gives the same however few others are with it.
     """
 
     def __init__(
@@ -52,25 +53,30 @@ class Int8Linear(nnx.Module):
         self.fine = fine
 
     def __call__(self, x_RK: Float[Array, "R K"]) -> Float[Array, "R N"]:
-        rows = x_RK.shape[0]
-        largest_R1 = jnp.max(jnp.abs(x_RK), axis=-1, keepdims=True)
-        step_R1 = jnp.maximum(largest_R1, jnp.finfo(jnp.float32).tiny) / _LARGEST
-        steps_RK = x_RK / step_R1
-        whole_RK = jnp.round(steps_RK)
-        if rows == 1 or self.fine:
-            rest_RK = jnp.round((steps_RK - whole_RK) * _REMAINDERS)
-            both_RN = self._sums(jnp.concatenate([whole_RK, rest_RK]))
-            sums_RN = both_RN[:rows] + both_RN[rows:] / _REMAINDERS
-        else:
-            sums_RN = self._sums(whole_RK)
-        return sums_RN * step_R1 * self.scale[...][None, :]
-
-    def _sums(self, rounded_RK: Array) -> Array:
-        return _product(rounded_RK.astype(jnp.int8), self.weight[...], jnp.int32).astype(jnp.float32)
+        plain = functools.partial(_int8_product, fine=self.fine or x_RK.shape[0] <= MOST_ROWS)
+        operands = x_RK, self.weight[...], self.scale[...]
+        if (kernels := kernels_for(x_RK)) is not None:
+            return jax.lax.platform_dependent(*operands, cpu=kernels.int8_product, default=plain)
+        return plain(*operands)
 
     def rows(self, index: Array) -> Float[Array, "R K"]:
         """Rows of the weight, for use as an embedding table."""
         return self.weight[...][index].astype(jnp.float32) * self.scale[...][index][:, None]
+
+
+def _int8_product(x_RK: Array, weight_NK: Array, scale_N: Array, *, fine: bool) -> Array:
+    largest_R1 = jnp.max(jnp.abs(x_RK), axis=-1, keepdims=True)
+    step_R1 = jnp.maximum(largest_R1, jnp.finfo(jnp.float32).tiny) / _LARGEST
+    steps_RK = x_RK / step_R1
+    whole_RK = jnp.round(steps_RK)
+    if fine:
+        rest_RK = jnp.round((steps_RK - whole_RK) * _REMAINDERS)
+        rounded_RK = jnp.concatenate([whole_RK, rest_RK]).astype(jnp.int8)
+        whole_RN, rest_RN = jnp.split(_product(rounded_RK, weight_NK, jnp.int32).astype(jnp.float32), 2)
+        sums_RN = whole_RN + rest_RN / _REMAINDERS
+    else:
+        sums_RN = _product(whole_RK.astype(jnp.int8), weight_NK, jnp.int32).astype(jnp.float32)
+    return sums_RN * step_R1 * scale_N[None, :]
 
 
 def quantise_rows(weight_NK: Float[np.ndarray, "N K"]) -> tuple[Int8[np.ndarray, "N K"], Float[np.ndarray, " N"]]:

@@ -1,0 +1,217 @@
+// Attention of a few new tokens over a cache, which is read once and only as far as it is filled.
+//
+// The cache is cut into stretches that are attended to on their own and put together afterwards (Dao et al.,
+// 2205.14135). The cuts stand at fixed slots: a token's result does not depend on the tokens beside it, nor on who
+// computed which stretch.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "floats.h"
+
+namespace capibara {
+
+constexpr int64_t kStretch = 128;  // slots
+
+// Where the values of heads and tokens lie: head `n` of token `t` begins at data + n * by_head + t * by_token.
+template <typename Value>
+struct Heads {
+  Value* data;
+  int64_t by_head, by_token;
+
+  Value* at(int64_t head, int64_t token) const { return data + head * by_head + token * by_token; }
+};
+
+// One sequence: caches [K, S, H], of which `start` slots are filled; the new tokens' keys and values follow.
+struct Sequence {
+  float *keys, *values;
+  int64_t slots, start, tokens;
+
+  int64_t filled() const { return start + tokens; }
+};
+
+struct Shape {
+  int64_t heads, kv_heads, width;
+  float scale;     // of scores
+  float cap;       // soft bound of scores: cap * tanh(score / cap); 0: none
+  int64_t window;  // slots that a token sees, its own the last of them; 0: all before it
+
+  int64_t group() const { return heads / kv_heads; }
+  int64_t first_seen(int64_t slot) const { return window ? std::max<int64_t>(0, slot - window + 1) : 0; }
+};
+
+// What attention to one stretch gave, for each row (query head of a group, token) of one key head: the weighted values
+// before they are divided by the weights' sum, that sum, and the largest score, to which the weights are relative.
+class Partials {
+ public:
+  void resize(const Shape& shape, const Sequence& sequence) {
+    rows_ = shape.group() * sequence.tokens;
+    width_ = shape.width;
+    first_ = shape.first_seen(sequence.start) / kStretch;
+    stretches_ = (sequence.filled() + kStretch - 1) / kStretch - first_;
+    mixed_.resize(shape.kv_heads * stretches_ * rows_ * width_);
+    sum_.resize(shape.kv_heads * stretches_ * rows_);
+    largest_.resize(sum_.size());
+  }
+  int64_t first() const { return first_; }  // stretch that any row sees
+  int64_t stretches() const { return stretches_; }
+  int64_t at(int64_t kv_head, int64_t stretch, int64_t row) const {
+    return (kv_head * stretches_ + stretch - first_) * rows_ + row;
+  }
+  float* mixed(int64_t at) { return mixed_.data() + at * width_; }
+  float& sum(int64_t at) { return sum_[at]; }
+  float& largest(int64_t at) { return largest_[at]; }
+
+ private:
+  int64_t rows_ = 0, width_ = 0, first_ = 0, stretches_ = 0;
+  std::vector<float> mixed_, sum_, largest_;
+};
+
+// scores[row * kStretch + slot] of ROWS queries and `count` keys.
+template <int ROWS>
+inline void score(const Shape& shape, const float* const* queries, const float* keys, int64_t count, float* scores) {
+  const int64_t width = shape.width;
+  for (int64_t slot = 0; slot < count; slot += 4) {
+    const float* key[4];
+    for (int i = 0; i < 4; ++i) key[i] = keys + std::min<int64_t>(slot + i, count - 1) * width;
+    Floats found[ROWS][4] = {};
+    for (int64_t h = 0; h < width; h += kLanes) {
+      for (int i = 0; i < 4; ++i) {
+        const Floats values = load(key[i] + h, width - h);
+        for (int row = 0; row < ROWS; ++row) found[row][i] += load(queries[row] + h, width - h) * values;
+      }
+    }
+    for (int row = 0; row < ROWS; ++row) {
+      const FourFloats four = sums(found[row][0], found[row][1], found[row][2], found[row][3]) * shape.scale;
+      std::memcpy(scores + row * kStretch + slot, &four, sizeof four);
+    }
+  }
+}
+
+// Turns the scores of slots [from, to) into weights relative to the largest one, the others into zeros; gives their sum.
+inline float weigh(float* scores, int64_t from, int64_t to, float cap, float& largest) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const int64_t until = (to + kLanes - 1) / kLanes * kLanes;
+  largest = kNone;
+  if (from >= to) {
+    std::fill(scores, scores + kStretch, 0.0f);
+    return 0.0f;
+  }
+  if (cap > 0.0f)
+    for (int64_t slot = 0; slot < until; slot += kLanes) store(scores + slot, soft_capped(load(scores + slot), cap));
+  std::fill(scores, scores + from, kNone);
+  std::fill(scores + to, scores + until, kNone);
+  Floats most = all(kNone), total{};
+  for (int64_t slot = 0; slot < until; slot += kLanes) most = larger(load(scores + slot), most);
+  for (int i = 0; i < kLanes; ++i) largest = std::max(largest, most[i]);
+  for (int64_t slot = 0; slot < until; slot += kLanes) {
+    const Floats weights = exponential(load(scores + slot) - all(largest));
+    store(scores + slot, weights);
+    total += weights;
+  }
+  std::fill(scores + until, scores + kStretch, 0.0f);
+  return sum(total);
+}
+
+// mixed[row] = the values of `count` slots, weighted.
+template <int ROWS>
+inline void mix(const float* weights, const float* values, int64_t count, int64_t width, float* const* mixed) {
+  constexpr int kWide = 4;
+  for (int64_t h = 0; h < width; h += kWide * kLanes) {
+    Floats found[ROWS][kWide] = {};
+    auto add = [&](auto load_part) {
+      for (int64_t slot = 0; slot < count; ++slot) {
+        for (int i = 0; i < kWide; ++i) {
+          const Floats value = load_part(values + slot * width + h, i);
+          for (int row = 0; row < ROWS; ++row) found[row][i] += value * weights[row * kStretch + slot];
+        }
+      }
+    };
+    if (h + kWide * kLanes <= width) {
+      add([](const float* from, int i) { return load(from + i * kLanes); });
+    } else {
+      add([left = width - h](const float* from, int i) {
+        return i * kLanes < left ? load(from + i * kLanes, left - i * kLanes) : Floats{};
+      });
+    }
+    for (int row = 0; row < ROWS; ++row)
+      for (int i = 0; i < kWide && h + i * kLanes < width; ++i)
+        store(mixed[row] + h + i * kLanes, found[row][i], width - h - i * kLanes);
+  }
+}
+
+template <int ROWS>
+inline void attend_rows(const Shape& shape, const Sequence& sequence, const Heads<const float>& queries,
+                        int64_t kv_head, int64_t stretch, int64_t first, Partials& partials) {
+  alignas(64) float scores[ROWS * kStretch];
+  const float* query[ROWS];
+  float* mixed[ROWS];
+  const int64_t begin = stretch * kStretch, from = (kv_head * sequence.slots + begin) * shape.width;
+  const int64_t count = std::min(kStretch, sequence.filled() - begin);
+  for (int i = 0; i < ROWS; ++i) {
+    const int64_t row = first + i, head = kv_head * shape.group() + row / sequence.tokens;
+    query[i] = queries.at(head, row % sequence.tokens);
+    mixed[i] = partials.mixed(partials.at(kv_head, stretch, row));
+  }
+  score<ROWS>(shape, query, sequence.keys + from, count, scores);
+  for (int i = 0; i < ROWS; ++i) {
+    const int64_t row = first + i, at = partials.at(kv_head, stretch, row);
+    const int64_t own = sequence.start + row % sequence.tokens;
+    const int64_t to = std::clamp<int64_t>(own + 1 - begin, 0, count);
+    const int64_t since = std::clamp<int64_t>(shape.first_seen(own) - begin, 0, to);
+    partials.sum(at) = weigh(scores + i * kStretch, since, to, shape.cap, partials.largest(at));
+  }
+  mix<ROWS>(scores, sequence.values + from, count, shape.width, mixed);
+}
+
+// One part of the work: one key head's rows, over one stretch.
+inline void attend(const Shape& shape, const Sequence& sequence, const Heads<const float>& queries, int64_t kv_head,
+                   int64_t stretch, Partials& partials) {
+  const int64_t rows = shape.group() * sequence.tokens;
+  for (int64_t row = 0; row < rows; row += 4) {
+    switch (rows - row) {
+      case 1: attend_rows<1>(shape, sequence, queries, kv_head, stretch, row, partials); break;
+      case 2: attend_rows<2>(shape, sequence, queries, kv_head, stretch, row, partials); break;
+      case 3: attend_rows<3>(shape, sequence, queries, kv_head, stretch, row, partials); break;
+      default: attend_rows<4>(shape, sequence, queries, kv_head, stretch, row, partials); break;
+    }
+  }
+}
+
+// Puts the stretches of one sequence together.
+inline void join(const Shape& shape, const Sequence& sequence, Partials& partials, const Heads<float>& output) {
+  for (int64_t head = 0; head < shape.heads; ++head) {
+    for (int64_t token = 0; token < sequence.tokens; ++token) {
+      const int64_t kv_head = head / shape.group(), row = head % shape.group() * sequence.tokens + token;
+      const int64_t own = sequence.start + token, from = shape.first_seen(own) / kStretch, last = own / kStretch;
+      float largest = -std::numeric_limits<float>::infinity(), total = 0;
+      for (int64_t stretch = from; stretch <= last; ++stretch)
+        largest = std::max(largest, partials.largest(partials.at(kv_head, stretch, row)));
+      float* to = output.at(head, token);
+      std::fill(to, to + shape.width, 0.0f);
+      for (int64_t stretch = from; stretch <= last; ++stretch) {
+        const int64_t at = partials.at(kv_head, stretch, row);
+        const float share = std::exp(partials.largest(at) - largest);
+        const float* mixed = partials.mixed(at);
+        total += share * partials.sum(at);
+        for (int64_t h = 0; h < shape.width; ++h) to[h] += share * mixed[h];
+      }
+      for (int64_t h = 0; h < shape.width; ++h) to[h] /= total;
+    }
+  }
+}
+
+// Writes the new tokens' keys or values [K, T, H] behind the filled slots.
+inline void append(const Shape& shape, const Sequence& sequence, const Heads<const float>& fresh, float* cache) {
+  for (int64_t head = 0; head < shape.kv_heads; ++head)
+    for (int64_t token = 0; token < sequence.tokens; ++token)
+      std::copy_n(fresh.at(head, token), shape.width,
+                  cache + (head * sequence.slots + sequence.start + token) * shape.width);
+}
+
+}  // namespace capibara
