@@ -98,7 +98,7 @@ class Engine:
         try:
             while self._admitted():
                 self._turn()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 -- those who asked would wait for ever
             _log.exception("the engine of a language model failed")
             self._give_all_up(error if isinstance(error, Exception) else EngineStopped())
 
@@ -171,8 +171,8 @@ class Engine:
             return
         masks = {}
         for sequence in batch:
-            if sequence.job.rule is not None:
-                self._guarded([sequence], lambda one: masks.update({one[0]: one[0].job.rule.allowed()}))
+            if (rule := sequence.job.rule) is not None:
+                self._guarded([sequence], lambda one, rule=rule: masks.update({one[0]: rule.allowed()}))
         batch = [sequence for sequence in batch if sequence.end is None]
         if not batch:
             return
@@ -215,7 +215,7 @@ class Engine:
         """A prefix that cannot be kept is no reason to fail a generation."""
         try:
             sequence.keep_prefix(cache)
-        except Exception:
+        except Exception:  # noqa: BLE001 -- whatever it is, the generation is whole
             _log.exception("the beginning of a prompt could not be kept")
 
     def _let_go(self) -> None:
@@ -246,7 +246,7 @@ class Engine:
         for job, end in ends:
             try:
                 job.deliver(end)
-            except Exception:
+            except Exception:  # noqa: BLE001 -- it is a stranger's function
                 _log.exception("whoever asked for a generation failed at its end")
 
     def _count(self, **more: int) -> None:
