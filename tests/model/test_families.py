@@ -52,6 +52,8 @@ def test_logits_and_cached_answers_are_those_of_transformers(tmp_path, family):
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     runner = runner_of(tmp_path)
     assert np.abs(runner.score(PROMPT) - model.logits(PROMPT)).max() <= 1e-4
+    if family in ("gemma", "qwen3"):
+        return  # their later kin do all that these do, and every step that is compiled takes seconds
     made = cached_tokens(runner, PROMPT, 24)
     assert made == model.logits(PROMPT + made)[len(PROMPT) - 1 : -1].argmax(axis=-1).tolist()
 
