@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 DEMO := .demo
 
-.PHONY: demo install test check benchmark clean
+.PHONY: demo install test test-all check benchmark clean
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py --data-dir $(DEMO)
@@ -28,8 +28,14 @@ install: .venv/installed
 # Three files at a time on two cores, as many tests wait: for a watcher, for sound, for a program. A file's fixtures,
 # some of which load models, are made once for it. Threads that wait by spinning would take the core from another file.
 # Python keeps what it compiles, whatever is set: many tests start a program, which would compile its libraries anew.
+TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+
 test: .venv/developer
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	$(TEST) -m "not slow"
+
+# Also whole trainings, models over evaluation data, and programs killed at 50 points.
+test-all: .venv/developer
+	$(TEST)
 
 check: .venv/developer
 	$(BIN)/ruff check .

@@ -7,17 +7,30 @@ import platform
 
 import pytest
 
-_LONG = (
+_SLOW = (
     "tests/model/training/test_checkpoints.py",
-    "tests/model/training/test_loop.py",
     "tests/assistant/training/test_train_commands.py",
+    "tests/assistant/training/test_distil.py",
     "tests/assistant/test_bundled_adapters.py",
     "tests/rag/test_crash.py",
+    "tests/voice/test_fixture.py",
+    "tests/test_probes.py",
+)
+"""Runs of whole trainings, of whole models over data, and of many killed programs: `make test` leaves them out."""
+
+_LONG = (
+    *_SLOW,
+    "tests/model/training/test_decoder_objective.py",
+    "tests/model/training/test_loop.py",
+    "tests/model/training/test_distillation_objective.py",
+    "tests/assistant/test_assistant.py",
+    "tests/model/test_parity.py",
+    "tests/model/test_families.py",
+    "tests/model/engine/test_engine.py",
     "tests/assistant/effects/test_model.py",
     "tests/assistant/test_cli_questions.py",
-    "tests/model/test_parity.py",
+    "tests/model/test_adapters.py",
     "tests/assistant/test_cli_voice_interrupt.py",
-    "tests/test_probes.py",
     "tests/test_offline.py",
     "tests/assistant/test_reload_under_load.py",
     "tests/assistant/test_cli_ctrl_c.py",
@@ -50,5 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Stable: within a file, and among the others, the order stays."""
+    for item in items:
+        if item.nodeid.split("::")[0] in _SLOW:
+            item.add_marker(pytest.mark.slow)
     rank = {name: number for number, name in enumerate(_LONG)}
     items.sort(key=lambda item: rank.get(item.nodeid.split("::")[0], len(_LONG)))

@@ -21,6 +21,10 @@ from ...voice.recorded import KnownRecordings, audio
 from .observing import Changes, observes, until
 from .talking import only, talk
 
+pytestmark = pytest.mark.skipif(
+    shutil.which("espeak-ng") is None, reason="espeak-ng is not installed, to which each test sets the voice back"
+)
+
 COST = "How much does a night in Casa Garza"
 QUESTION = audio(0.5, COST, 0.1)
 VOICES = Path(__file__).parents[2] / "voice" / "piper_voice"
