@@ -125,6 +125,7 @@ ffi::ErrorOr<std::vector<Sequence>> sequences_of(ffi::RemainingArgs caches, ffi:
 ffi::Error int8_product(ffi::ThreadPool pool, Array x, Bytes weight, Array scale, Result result) {
   const Weight by = weight_of(weight, scale);
   const int64_t rows = x.dimensions()[0];
+  if (rows > kMostRows) return wrong("too many rows");
   float* to = result->typed_data();
   RoundedRows& rounded = scratch().rounded;
   Team team(pool);
@@ -169,6 +170,7 @@ ffi::Error decoder_layer(ffi::ThreadPool pool, Array x, Array attention_norm, By
   const int64_t B = axes[0], T = axes[1], D = axes[2], R = B * T;
   const Weight w_inputs = weight_of(inputs, inputs_scale), w_output = weight_of(output, output_scale);
   const Weight w_up = weight_of(up, up_scale), w_down = weight_of(down, down_scale);
+  if (R > kMostRows) return wrong("too many rows");
   auto sequences = sequences_of(caches, written, starts.typed_data(), T);
   if (!sequences.has_value()) return sequences.error();
   const auto cache = caches.get<Array>(0)->dimensions();

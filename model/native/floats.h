@@ -11,6 +11,7 @@ constexpr int64_t kLanes = 16;
 
 typedef float Floats __attribute__((vector_size(64)));
 typedef int32_t Ints __attribute__((vector_size(64)));
+typedef uint32_t Bits __attribute__((vector_size(64)));
 typedef float LooseFloats __attribute__((vector_size(64), aligned(4), may_alias));  // at any address
 typedef float FourFloats __attribute__((vector_size(16)));
 typedef int32_t FourInts __attribute__((vector_size(16)));
@@ -72,7 +73,7 @@ inline Floats exponential(Floats x) {
   series = series * rest + 1.6666665459e-1f;
   series = series * rest + 5.0000001201e-1f;
   series = series * rest * rest + rest + 1.0f;
-  Ints bits, power;
+  Bits bits, power;
   std::memcpy(&bits, &series, sizeof bits);
   std::memcpy(&power, &shifted, sizeof power);
   bits += power << 23;

@@ -21,8 +21,10 @@ namespace capibara {
 
 constexpr float kLargest = 127.0f;
 constexpr float kRemainders = 254.0f;
-constexpr int64_t kBlock = 64;   // outputs of a part, at most
-constexpr int64_t kPadding = 64; // bytes that a row of activations is filled up to a multiple of
+constexpr int64_t kMostRows = 16;
+constexpr int64_t kBlock = 64;    // outputs of a part, at most
+constexpr int64_t kAhead = 2304;  // bytes that weights are asked for before they are needed
+constexpr int64_t kPadding = 64;  // bytes that a row of activations is filled up to a multiple of
 
 // A weight [outputs, inputs] with one scale for each output.
 struct Weight {
@@ -107,22 +109,23 @@ inline void tile(const RoundedRows& x, int64_t first, const int8_t* weight, int6
   const int8_t* half = x.half(first);
   const __m512i turned = _mm512_set1_epi8(static_cast<char>(0x80));
   constexpr int kSums = HALVES * OUTPUTS;
-  __m512i found[(kSums + 3) / 4 * 4];
-  for (auto& one : found) one = _mm512_setzero_si512();
+  __m512i found[(kSums + 3) / 4 * 4] = {};
   // One row of the weight after the other: processors read ahead in memory that is read from front to back.
   for (int n = 0; n < OUTPUTS; ++n, weight += inputs) {
-    auto add = [&](int64_t k, auto load) {
-      const __m512i values = _mm512_xor_si512(load(weight + k), turned);
-      for (int h = 0; h < HALVES; ++h) {
-        const __m512i given = _mm512_load_si512(half + h * padded + k);
-        found[h * OUTPUTS + n] = _mm512_dpbusd_epi32(found[h * OUTPUTS + n], values, given);
-      }
+    __m512i own[HALVES];
+    for (int h = 0; h < HALVES; ++h) own[h] = _mm512_setzero_si512();
+    auto add = [&](int64_t k, __m512i loaded) {
+      const __m512i values = _mm512_xor_si512(loaded, turned);
+      for (int h = 0; h < HALVES; ++h)
+        own[h] = _mm512_dpbusd_epi32(own[h], values, _mm512_load_si512(half + h * padded + k));
     };
-    for (int64_t k = 0; k < whole; k += 64) add(k, [](const int8_t* from) { return _mm512_loadu_si512(from); });
-    if (whole < inputs) {
-      const __mmask64 there = (uint64_t{1} << (inputs - whole)) - 1;
-      add(whole, [there](const int8_t* from) { return _mm512_maskz_loadu_epi8(there, from); });
+    for (int64_t k = 0; k < whole; k += 64) {
+      // With few rows the processor sees for itself what comes next; with more it is too busy to look that far ahead.
+      if (HALVES > 4) _mm_prefetch(weight + k + kAhead, _MM_HINT_T0);
+      add(k, _mm512_loadu_si512(weight + k));
     }
+    if (whole < inputs) add(whole, _mm512_maskz_loadu_epi8((uint64_t{1} << (inputs - whole)) - 1, weight + whole));
+    for (int h = 0; h < HALVES; ++h) found[h * OUTPUTS + n] = own[h];
   }
   for (int i = 0; i < kSums; i += 4) {
     const FourInts four = capibara::sums((Ints)found[i], (Ints)found[i + 1], (Ints)found[i + 2], (Ints)found[i + 3]);
@@ -163,38 +166,37 @@ inline void tile(const RoundedRows& x, int64_t first, const int8_t* weight, int6
 
 #endif
 
-template <int ROWS, int OUTPUTS>
-inline void rows_of_block(const RoundedRows& x, int64_t row, const int8_t* weight, int64_t inputs, int64_t count,
-                          int32_t* sums) {
-  int64_t n = 0;
-  for (; n + OUTPUTS <= count; n += OUTPUTS)
-    tile<2 * ROWS, OUTPUTS>(x, 2 * row, weight + n * inputs, inputs, sums + n);
-  for (; n < count; ++n) tile<2 * ROWS, 1>(x, 2 * row, weight + n * inputs, inputs, sums + n);
+// sums of all rows by OUTPUTS rows of a weight, which stay in the nearest cache from one group of rows to the next.
+template <int OUTPUTS>
+inline void columns(const RoundedRows& x, const int8_t* weight, int64_t inputs, int32_t* sums) {
+  for (int64_t row = 0; row < x.rows(); row += 4) {
+    int32_t* to = sums + 2 * row * kBlock;
+    switch (x.rows() - row) {
+      case 1: tile<2, OUTPUTS>(x, 2 * row, weight, inputs, to); break;
+      case 2: tile<4, OUTPUTS>(x, 2 * row, weight, inputs, to); break;
+      case 3: tile<6, OUTPUTS>(x, 2 * row, weight, inputs, to); break;
+      default: tile<8, OUTPUTS>(x, 2 * row, weight, inputs, to); break;
+    }
+  }
 }
 
 // finish(row, result) with the outputs [begin, begin + count) of each row, result having kBlock floats.
 template <typename Finish>
 inline void multiply(const RoundedRows& x, const Weight& weight, int64_t begin, int64_t count, const Finish& finish) {
-  alignas(64) int32_t sums[8 * kBlock];
+  alignas(64) int32_t sums[2 * kMostRows * kBlock];
   alignas(64) float result[kBlock];
   const int8_t* values = weight.values + begin * weight.inputs;
-  for (int64_t row = 0; row < x.rows();) {
-    const int64_t rows = std::min<int64_t>(4, x.rows() - row);
-    switch (rows) {
-      case 1: rows_of_block<1, 4>(x, row, values, weight.inputs, count, sums); break;
-      case 2: rows_of_block<2, 4>(x, row, values, weight.inputs, count, sums); break;
-      case 3: rows_of_block<3, 2>(x, row, values, weight.inputs, count, sums); break;
-      default: rows_of_block<4, 2>(x, row, values, weight.inputs, count, sums); break;
+  int64_t n = 0;
+  for (; n + 2 <= count; n += 2) columns<2>(x, values + n * weight.inputs, weight.inputs, sums + n);
+  if (n < count) columns<1>(x, values + n * weight.inputs, weight.inputs, sums + n);
+  for (int64_t row = 0; row < x.rows(); ++row) {
+    const int32_t* both = sums + 2 * row * kBlock;
+    const float step = x.step(row);
+    for (n = 0; n < count; ++n) {
+      const float whole = static_cast<float>(both[n]), rest = static_cast<float>(both[kBlock + n]);
+      result[n] = (whole + rest / kRemainders) * step * weight.scale[begin + n];
     }
-    for (int64_t end = row + rows, half = 0; row < end; ++row, half += 2) {
-      const float step = x.step(row);
-      for (int64_t n = 0; n < count; ++n) {
-        const float whole = static_cast<float>(sums[half * kBlock + n]);
-        const float rest = static_cast<float>(sums[(half + 1) * kBlock + n]);
-        result[n] = (whole + rest / kRemainders) * step * weight.scale[begin + n];
-      }
-      finish(row, result);
-    }
+    finish(row, result);
   }
 }
 
