@@ -87,15 +87,19 @@ class LanguageModels:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="capibara-model")
 
     def check(self, settings: Settings) -> Iterable[Objection]:
-        """A device that is named must be there; "auto" costs nothing to check."""
-        if settings.model.device != "auto":
-            from ..model.device import find_device
+        """Devices that are named, or counted, must be there; where none are, that costs nothing to check."""
+        if settings.model.device != "auto" or settings.model.mesh not in ("none", "auto"):
+            from ..model.device import devices_of
             from ..model.errors import DeviceNotFound
+            from ..model.sharding import placement_for
 
+            at = "model.device"
             try:
-                find_device(settings.model.device)
+                devices_of(settings.model.device)
+                at = "model.mesh"
+                placement_for(settings.model)
             except DeviceNotFound as error:
-                yield Objection("model.device", str(error))
+                yield Objection(at, str(error))
 
     def prepare(self, settings: Settings, before: LanguagePart | None) -> LanguagePart:
         """At the start nothing is loaded; later, what takes the place of a loaded model must be found and fit."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import SecretStr
 
 from .fields import Applies, Fraction, Section, setting
+from .mesh import MeshText
 from .voice_schema import VoiceSettings
 
 SCHEMA_VERSION = 3
@@ -21,7 +22,13 @@ class ModelSettings(Section):
         "default", "GGUF file, Hugging Face folder, cached hub name, or 'default'", takes="file or name"
     )
     device: Literal["auto", "cpu", "gpu", "tpu"] = setting("auto", "what runs it; auto: the best that JAX finds")
-    compute: Literal["auto", "float32", "int8"] = setting("auto", "arithmetic of the weights; auto: int8 on CPU")
+    mesh: MeshText = setting(
+        "none",
+        'devices that share the model; none: one runs it all; auto: all there are; or "tensor=4", "data=2,tensor=4"',
+    )
+    compute: Literal["auto", "float32", "bfloat16", "int8"] = setting(
+        "auto", "arithmetic of the weights; auto: int8 on CPU, bfloat16 elsewhere"
+    )
     context_tokens: int | None = setting(None, "context limit; none: the model's own", unit="tokens", ge=128)
     reader: str = setting(
         "auto",

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .bits import from_bits, to_bits
+from .sharding import over_mesh
 
 Method = Literal["loop", "batched", "cudnn"]
 """``loop``: one sequence and key head after the other, which keeps the scores in a CPU's cache. ``batched``: all at
@@ -45,7 +46,7 @@ _SMALLEST_BLOCK = {"loop": 64, "batched": 512}
 
 def default_method() -> Method:
     """The fastest one that every shape and type can take on the device JAX prefers."""
-    return "loop" if jax.default_backend() == "cpu" else "batched"
+    return "loop" if jax.default_backend() == "cpu" and over_mesh.value is None else "batched"
 
 
 def causal_attention(

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from .attention import Scoring, soft_capped
 from .kernels import Kernels, kernels_for
+from .sharding import over_mesh
 
 _MASKED = -1e30
 
@@ -78,16 +79,21 @@ def _attend(scoring: Scoring, q_NTH: Array, seen: LayerCache, start: Array) -> A
     hidden_RS = jnp.broadcast_to(hidden_TS, (G, *hidden_TS.shape)).reshape(G * T, -1)
     scores_KRS = soft_capped(_each_head(q_KRH, seen.keys, over=1), cap)
     weights_KRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_KRS), axis=-1)
-    return _each_head(weights_KRS, seen.values, over=0).reshape(N, T, H)
+    mixed_KRH = _each_head(weights_KRS.astype(seen.values.dtype), seen.values, over=0)
+    return mixed_KRH.astype(q_NTH.dtype).reshape(N, T, H)
 
 
 def _each_head(left_KRX: Array, right_KXX: Array, over: int) -> Array:
-    """One product per key head, summing the last axis of ``left`` with axis ``over`` of ``right``.
+    """One product per key head, summing the last axis of ``left`` with axis ``over`` of ``right``, in float32.
 
-    XLA's CPU backend runs a batched product with few rows six times slower than the same products one by one.
+    XLA's CPU backend runs a batched product with few rows six times slower than the same products one by one. Over a
+    mesh each device has heads of its own, which taken one by one would go to all others.
     """
+    summed = functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
+    if over_mesh.value is not None or jax.default_backend() != "cpu":
+        return summed(left_KRX, right_KXX, (((2,), (over + 1,)), ((0,), (0,))))
     heads = zip(left_KRX, right_KXX, strict=True)
-    return jnp.stack([jax.lax.dot_general(left, right, (((1,), (over,)), ((), ()))) for left, right in heads])
+    return jnp.stack([summed(left, right, (((1,), (over,)), ((), ()))) for left, right in heads])
 
 
 def _written(cache: LayerCache, new: LayerCache, start: Array) -> LayerCache:

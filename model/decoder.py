@@ -22,8 +22,9 @@ from .cached_attention import LayerCache, attend_over
 from .experts import Experts, Routing
 from .feed_forward import FeedForward, Product
 from .layer_kernel import layer_kernel
-from .linear import Int8Linear, Linear
+from .linear import Int8Linear, Linear, product
 from .positions import Rotation, rotate, rotation_at
+from .sharding import split_heads, spread_rows
 
 
 class RootMeanSquare(nnx.Module):
@@ -81,12 +82,13 @@ class Attention(nnx.Module):
 
         ``segments_BT`` part sequences that were packed into one; they are for whole sequences, without caches.
         """
-        q_BNTH, k_BKTH, v_BKTH = self._project(x_BTD, rotation)
+        q_BNTH, k_BKTH, v_BKTH = (split_heads(x, self.kv_heads) for x in self._project(x_BTD, rotation))
         scoring = Scoring(self.scale, self.cap, self.window)
         if caches is None:
             written, mixed_BNTH = [], causal_attention(q_BNTH, k_BKTH, v_BKTH, segments_BT, self.method, scoring)
         else:
             mixed_BNTH, written = attend_over(caches, starts_B, q_BNTH, k_BKTH, v_BKTH, scoring)
+        mixed_BNTH = split_heads(mixed_BNTH, self.kv_heads)
         B, N, T, H = mixed_BNTH.shape
         made_RD = _plus(self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)), self.output_bias)
         return made_RD.reshape(x_BTD.shape), written
@@ -188,12 +190,13 @@ class Decoder(nnx.Module):
         ``caches`` are by layer, then by sequence; those of one layer may differ in their slots. Without them the
         tokens see one another alone, and none are returned.
         """
-        x_BTD, written = self.embedded(tokens_BT), []
+        x_BTD, written = spread_rows(self.embedded(tokens_BT)), []
         rotations = rotations_at(self.config, starts_B[:, None] + jnp.arange(tokens_BT.shape[1]))
         for index, layer in enumerate(self.layers):
             graph, weights = nnx.split(layer)
             own = None if caches is None else list(caches[index])
             x_BTD, fresh = _run_layer(graph, weights, x_BTD, rotations[index], starts_B, own)
+            x_BTD = spread_rows(x_BTD)
             written.append(fresh)
         return x_BTD, written
 
@@ -217,8 +220,11 @@ class Decoder(nnx.Module):
         return found
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """float32, whatever the arithmetic: tokens are told apart by less than bfloat16 can."""
         head = self.embedding if self.head is None else self.head
-        logits_RV = head(self.norm(x_BTD).reshape(-1, x_BTD.shape[-1]))
+        x_RD = self.norm(x_BTD).reshape(-1, x_BTD.shape[-1])
+        exact = isinstance(head, Linear)
+        logits_RV = product(x_RD, head.weight[...], jnp.float32) if exact else head(x_RD).astype(jnp.float32)
         return soft_capped(logits_RV, self.config.logit_cap).reshape(*x_BTD.shape[:-1], -1)
 
 

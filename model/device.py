@@ -8,7 +8,6 @@ import platform
 from pathlib import Path
 
 import jax
-from jax.sharding import SingleDeviceSharding
 
 from .errors import DeviceNotFound
 
@@ -37,24 +36,19 @@ def prepare_device(cache: Path, threads: int | None) -> None:
                 os.environ[_THREADS] = before
 
 
-def find_device(kind: str) -> SingleDeviceSharding:
-    """Placement on the first device of ``kind`` (auto, cpu, gpu or tpu); auto: the one that JAX prefers.
+def devices_of(kind: str) -> list[jax.Device]:
+    """Those of ``kind`` (auto, cpu, gpu or tpu), at least one; auto: of the kind that JAX prefers.
 
     Raises:
         DeviceNotFound: there is none; the message names those that are there.
     """
     if kind == "auto":
-        return SingleDeviceSharding(jax.devices()[0])
+        return jax.devices()
     try:
-        return SingleDeviceSharding(jax.devices(kind)[0])
+        return jax.devices(kind)
     except RuntimeError as error:
         there = ", ".join(sorted({device.platform for device in jax.devices()}))
         raise DeviceNotFound(f"JAX finds no {kind} here, only {there}: choose one of these, or auto") from error
-
-
-def platform_of(placement: SingleDeviceSharding) -> str:
-    """``cpu``, ``gpu`` or ``tpu``."""
-    return next(iter(placement.device_set)).platform
 
 
 def machine() -> str:

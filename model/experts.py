@@ -73,7 +73,7 @@ class Experts(nnx.Module):
 
     def routing(self, x_RD: Float[Array, "R D"]) -> Routing:
         """Which experts the rows use."""
-        probs_RE = jax.nn.softmax(self.router(x_RD).astype(jnp.float32), axis=-1)
+        probs_RE = jax.nn.softmax(self.router(x_RD.astype(jnp.float32)), axis=-1)
         weights_RU, experts_RU = jax.lax.top_k(probs_RE, self.config.used)
         if self.config.renormalise:
             weights_RU = weights_RU / jnp.sum(weights_RU, axis=-1, keepdims=True)

@@ -121,4 +121,6 @@ def _key(settings: ModelSettings, gauge: MemoryGauge, adapters: Mapping[str, Ada
     checkpoint = open_checkpoint(settings)
     used = sorted(adapter_sources(checkpoint, settings, adapters).items())
     kinds = "+".join(f"{name}:{source.mode}" for name, source in used)
-    return " ".join((checkpoint.fingerprint, compute_for(settings), type(gauge).__name__, kinds)).strip()
+    mesh = "" if settings.mesh == "none" else f"over {settings.mesh}"
+    parts = (checkpoint.fingerprint, compute_for(settings), type(gauge).__name__, kinds, mesh)
+    return " ".join(filter(None, parts))

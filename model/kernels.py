@@ -25,6 +25,7 @@ from .attention import Scoring
 from .native_library import NativeCodeUnavailable, load_library
 from .once import Once
 from .positions import Rotation
+from .sharding import over_mesh
 
 MOST_ROWS = 16
 """Rows of a step up to which the kernels are used; beyond, XLA's own products are as fast."""
@@ -133,8 +134,9 @@ def kernels_for(x: Float[Array, "*R K"], *inputs: int) -> Kernels | None:
     They are for CPUs: choose by `jax.lax.platform_dependent`, since only when a step is lowered is it known where it
     runs. When first asked for they are compiled.
     """
+    alone = xla_alone.value or over_mesh.value is not None  # a kernel sees one device, and not what others have
     fits = math.prod(x.shape[:-1]) <= MOST_ROWS and max(x.shape[-1], *inputs, 0) <= _MOST_INPUTS
-    return None if xla_alone.value or not fits or x.dtype != jnp.float32 else _loaded()
+    return None if alone or not fits or x.dtype != jnp.float32 else _loaded()
 
 
 def _load() -> Kernels | None:

@@ -121,7 +121,8 @@ class AdaptedLinear(nnx.Module):
     def __call__(self, x_RK: Float[Array, "R K"]) -> Float[Array, "R N"]:
         given_RK = x_RK if self.key is None else _dropped_out(x_RK, self.dropout, self.key)
         low_RJ = product(given_RK, self.down[...])
-        if isinstance(self.base, Linear) and x_RK.dtype != jnp.float32:
+        many = x_RK.shape[0] > MOST_ROWS  # for a few it would take longest to put the matrices side by side
+        if many and isinstance(self.base, Linear) and x_RK.dtype != jnp.float32:
             return _product_of_both(x_RK, low_RJ, self.base.weight[...], self.up[...])
         return self.base(x_RK) + product(low_RJ, self.up[...])
 

@@ -48,7 +48,8 @@ def estimate(
     """What a network of this shape takes, with caches for ``context_tokens`` (at most 4,096 when not given)."""
     weights = sum(_matrix_bytes(matrix, compute) for matrix in matrices(config))
     slots = min(config.context_tokens, context_tokens or _USUAL_TOKENS)
-    cache = 2 * 4 * config.layers * config.kv_heads * slots * config.head_width
+    value = 2 if compute == "bfloat16" else 4
+    cache = 2 * value * config.layers * config.kv_heads * slots * config.head_width
     added, kinds = 0, {()}
     for adapter, mode in adapters:
         changed = _changed(config, adapter)
@@ -89,8 +90,9 @@ def _changed(config: DecoderConfig, adapter: Adapter) -> list[tuple[Matrix, int]
 
 
 def _matrix_bytes(matrix: Matrix, compute: Compute) -> int:
-    in_bytes = compute == "int8" and not matrix.exact
-    return matrix.rows * (matrix.columns + 4) if in_bytes else 4 * matrix.rows * matrix.columns
+    if compute == "float32" or matrix.exact:
+        return 4 * matrix.rows * matrix.columns
+    return matrix.rows * (matrix.columns + 4) if compute == "int8" else 2 * matrix.rows * matrix.columns
 
 
 def available_bytes() -> int:

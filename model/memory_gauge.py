@@ -76,17 +76,34 @@ class DeviceMemory:
         return self.device.memory_stats()["bytes_in_use"]
 
 
+@dataclass(frozen=True)
+class MeshMemory:
+    """The memory of accelerators each of which holds one share of a model, told as if one device held all shares."""
+
+    devices: tuple[Accelerator, ...]
+    shares: int
+    doubled: bool = False
+
+    def available(self) -> int:
+        return self.shares * min(DeviceMemory(device).available() for device in self.devices)
+
+    def used(self) -> int:
+        return self.shares * max(DeviceMemory(device).used() for device in self.devices)
+
+
 def gauge_for(settings: ModelSettings) -> MemoryGauge:
     """The memory in which the model of ``settings`` will lie.
 
     Raises:
-        DeviceNotFound: the device asked for is not there.
+        DeviceNotFound: the devices asked for are not there.
     """
-    from .device import find_device
+    from .sharding import TENSOR, placement_for
 
-    (device,) = find_device(settings.device).device_set
-    stats = device.memory_stats() or {}
-    return DeviceMemory(device) if {"bytes_limit", "bytes_in_use"} <= stats.keys() else HostMemory()
+    placement = placement_for(settings)
+    devices = tuple(sorted(placement.whole.device_set, key=lambda device: device.id))
+    if not {"bytes_limit", "bytes_in_use"} <= (devices[0].memory_stats() or {}).keys():
+        return HostMemory()
+    return DeviceMemory(devices[0]) if placement.mesh is None else MeshMemory(devices, placement.mesh.shape[TENSOR])
 
 
 class MemoryWatch:

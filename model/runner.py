@@ -14,13 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from .architecture import DecoderConfig
 from .chunks import SMALLEST_CACHE, Chunk
 from .decoder import Decoder, LayerCache
 from .protocol import Sampling
-from .sampling import Choice, choice_of, choose
+from .sampling import Choice, Opening, choice_of, choose
+from .sharding import Placement, split_heads, traced_over, whole
 from .skeleton import SplitDecoder, split
 
 VERIFIED_ROWS = 8
@@ -59,7 +61,7 @@ class StepShape(NamedTuple):
 class CompiledSteps:
     """The steps of every network of one structure, whatever its weights; compiled for a shape when first needed."""
 
-    def __init__(self, graph: nnx.GraphDef, structure: Any) -> None:
+    def __init__(self, graph: nnx.GraphDef, structure: Any, mesh: Mesh | None = None) -> None:
         def merged(leaves: list[Array]) -> Decoder:
             return nnx.merge(graph, jax.tree.unflatten(structure, leaves))
 
@@ -76,7 +78,7 @@ class CompiledSteps:
             given_T = jnp.where(jnp.arange(tokens_T.shape[0]) < count, tokens_T, tokens_T[0])
             seen_V = progress.seen.at[given_T].set(True)
             token = choose(network.logits(last_D[None]), seen_V[None], choice, start + count, allowed_1W)[0]
-            return Progress(caches, seen_V, token), token
+            return _kept(Progress(caches, seen_V, token)), token
 
         def advance(weights, batch, starts_B, choices, allowed_BW):
             network = merged(weights)
@@ -87,7 +89,7 @@ class CompiledSteps:
                 seen_V = progress.seen.at[progress.token].set(True)
                 allowed_1W = None if allowed_BW is None else allowed_BW[row][None]
                 token = choose(logits_BV[row][None], seen_V[None], choice, starts_B[row] + 1, allowed_1W)[0]
-                after.append(Progress(caches[row], seen_V, token))
+                after.append(_kept(Progress(caches[row], seen_V, token)))
             return after, jnp.stack([progress.token for progress in after])
 
         def verify(weights, progress, drafts_D, start, count, choice):
@@ -102,20 +104,27 @@ class CompiledSteps:
             chosen_T = jnp.stack(chosen)
             right_D = (chosen_T[:-1] == drafts_D) & (jnp.arange(len(drafts_D)) < count)
             accepted = jnp.sum(jnp.cumprod(right_D))
-            after = Progress(caches, jnp.stack(seen)[accepted], chosen_T[accepted])
+            after = _kept(Progress(caches, jnp.stack(seen)[accepted], chosen_T[accepted]))
             return after, Verified(accepted, chosen_T)
 
         def score(weights, tokens_T):
             network = merged(weights)
             return network.logits(network(tokens_T[None], jnp.zeros(1, jnp.int32))[0][0])
 
+        over = functools.partial(traced_over, mesh)
         self.shapes: set[StepShape] = set()
-        self.prefill = jax.jit(prefill, donate_argnums=1)
-        self.advance = jax.jit(advance, donate_argnums=1)
-        self.verify = jax.jit(verify, donate_argnums=1)
-        self.score = jax.jit(score)
-        self.read = jax.jit(_read_block, static_argnums=2)
-        self.write = jax.jit(_write_block, donate_argnums=0)
+        self.prefill = jax.jit(over(prefill), donate_argnums=1)
+        self.advance = jax.jit(over(advance), donate_argnums=1)
+        self.verify = jax.jit(over(verify), donate_argnums=1)
+        self.score = jax.jit(over(score))
+        self.read = jax.jit(over(_read_block), static_argnums=2)
+        self.write = jax.jit(over(_write_block), donate_argnums=0)
+
+
+def _kept(progress: Progress) -> Progress:
+    """As `DecoderRunner.begin` places it over a mesh: a step is compiled for one placement of what it is given."""
+    caches = [LayerCache(*(split_heads(part, part.shape[0]) for part in cache)) for cache in progress.caches]
+    return Progress(caches, whole(progress.seen), whole(progress.token))
 
 
 def _read_block(progress: Progress, start: Array, size: int) -> Float[Array, "L 2 K C H"]:
@@ -133,7 +142,7 @@ def _write_block(progress: Progress, start: Array, block_L2KCH: Array) -> Progre
         LayerCache(put(cache.keys, keys), put(cache.values, values))
         for cache, (keys, values) in zip(progress.caches, block_L2KCH, strict=True)
     ]
-    return progress._replace(caches=caches)
+    return _kept(progress._replace(caches=caches))
 
 
 @functools.lru_cache(maxsize=_STRUCTURES)
@@ -141,22 +150,29 @@ def _steps_for(
     graph: nnx.GraphDef,
     structure: Any,
     shapes: tuple[tuple[int, ...], ...],  # noqa: ARG001 -- tells apart adapters of two ranks, whose graphs are equal
+    mesh: Mesh | None,
 ) -> CompiledSteps:
     """Kept for the structures used last: a model that comes back, or another of its kind, is not compiled again."""
-    return CompiledSteps(graph, structure)
+    return CompiledSteps(graph, structure, mesh)
 
 
 class DecoderRunner:
     """One network, split once into structure and weights, with its compiled steps. Safe to use from several threads."""
 
-    def __init__(self, decoder: Decoder | SplitDecoder, device: jax.sharding.Sharding | None = None) -> None:
-        """``device`` is where the weights lie and the steps run; None: where JAX prefers."""
-        config, graph, structure, weights = split(decoder) if isinstance(decoder, Decoder) else decoder
+    def __init__(self, decoder: Decoder | SplitDecoder, placement: Placement | None = None) -> None:
+        """``placement`` is where the weights lie and the steps run; None: on the device that JAX prefers."""
+        config, graph, structure, weights, names = split(decoder) if isinstance(decoder, Decoder) else decoder
         self.config: DecoderConfig = config
-        self._device = device
-        # Arrays that are bound to a device take the steps, and what these are given, with them.
-        self.weights = weights if device is None else jax.device_put(weights, device)
-        self._compiled = _steps_for(graph, structure, tuple(weight.shape for weight in weights))
+        self.names = names
+        self._placement = placement
+        by_name = dict(zip(names, weights, strict=True))
+        # Arrays that are bound to devices take the steps, and what these are given, with them.
+        self.weights = weights if placement is None else list(placement.weights(config, by_name).values())
+        # Keys and values are of the activations' type, which that of the embedding decides.
+        half = by_name["embedding.weight"].dtype == jnp.bfloat16
+        self._cache_type = jnp.dtype(jnp.bfloat16 if half else jnp.float32)
+        shapes, mesh = tuple(weight.shape for weight in weights), None if placement is None else placement.mesh
+        self._compiled = _steps_for(graph, structure, shapes, mesh)
 
     @property
     def shapes(self) -> frozenset[StepShape]:
@@ -173,7 +189,7 @@ class DecoderRunner:
                 jax.block_until_ready(self._run_once(shape)[1])
 
     def _run_once(self, shape: StepShape) -> tuple[Any, Any]:
-        batch, choice = [self.begin(shape.slots) for _ in range(shape.sequences)], choice_of(Sampling(), 0)
+        batch, choice = [self.begin(shape.slots) for _ in range(shape.sequences)], self.choice(Sampling(), 0)
         if shape.tokens == 1:
             return self.advance(batch, [0] * len(batch), [choice] * len(batch))
         if shape.tokens == VERIFIED_ROWS:
@@ -183,12 +199,20 @@ class DecoderRunner:
     def begin(self, slots: int, seen: Sequence[int] = ()) -> Progress:
         """Empty caches for ``slots`` tokens; ``seen`` are those that `write_block` will put there."""
         shape = (self.config.kv_heads, slots, self.config.head_width)
-        # Bound to the device like what steps make of them: steps are compiled for the one or for the other.
-        zeros = functools.partial(jnp.zeros, device=self._device)
-        caches = [LayerCache(zeros(shape), zeros(shape)) for _ in range(self.config.layers)]
+        # Bound to devices like what steps make of them: steps are compiled for the one or for the other.
+        by_heads = None if self._placement is None else self._placement.cache(shape)
+        everywhere = None if self._placement is None else self._placement.whole
+        zeros = functools.partial(jnp.zeros, shape, self._cache_type, device=by_heads)
+        caches = [LayerCache(zeros(), zeros()) for _ in range(self.config.layers)]
         seen_V = np.zeros(self.config.vocabulary, bool)
         seen_V[list(seen)] = True
-        return Progress(caches, jnp.asarray(seen_V, device=self._device), zeros((), jnp.int32))
+        return Progress(caches, jnp.asarray(seen_V, device=everywhere), jnp.zeros((), jnp.int32, device=everywhere))
+
+    def choice(self, sampling: Sampling, seed: int, opening: Opening | None = None) -> Choice:
+        """As `choice_of`, where the steps run: over a mesh each step would else send it to all devices anew."""
+        choice = choice_of(sampling, seed, opening)
+        over_one = self._placement is None or self._placement.mesh is None
+        return choice if over_one else jax.device_put(choice, self._placement.whole)
 
     def prefill(
         self,
@@ -249,7 +273,8 @@ class DecoderRunner:
 
     def block_bytes(self, size: int) -> int:
         """Memory of a block of ``size`` tokens."""
-        return 2 * 4 * self.config.layers * self.config.kv_heads * size * self.config.head_width
+        values = 2 * self.config.layers * self.config.kv_heads * size * self.config.head_width
+        return values * self._cache_type.itemsize
 
     def _note(self, tokens: int, *batch: Progress) -> None:
         self._compiled.shapes.add(StepShape(tokens, batch[0].slots, len(batch)))

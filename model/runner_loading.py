@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import jax
+from typing import TYPE_CHECKING
 
 from ..config.schema import ModelSettings
 from .adapted_checkpoint import AdaptedCheckpoint
@@ -16,6 +15,9 @@ from .skeleton import assembled
 from .weight_cache import packed_weights
 from .weights import Compute, PackedWeights, build, joined_factors
 
+if TYPE_CHECKING:
+    from .sharding import Placement
+
 
 class Networks:
     """The networks that can be made of one checkpoint. What they have in common lies on the device once.
@@ -26,7 +28,7 @@ class Networks:
     def __init__(self, checkpoint: Checkpoint, settings: ModelSettings, cache: Path) -> None:
         """``cache`` is where quantised weights and compiled steps are kept between runs."""
         self._checkpoint, self._settings, self._cache = checkpoint, settings, cache
-        self._base_weights = Once(self._load_base)
+        self._placement, self._base_weights = Once(self._find_placement), Once(self._load_base)
 
     def plain(self) -> DecoderRunner:
         """The network of the checkpoint itself.
@@ -35,7 +37,7 @@ class Networks:
             CheckpointError: a weight is missing or has the wrong shape.
             DeviceNotFound: the device asked for is not there.
         """
-        return DecoderRunner(assembled(self._checkpoint.config, self._base_weights()), self._device)
+        return DecoderRunner(assembled(self._checkpoint.config, self._base_weights()), self._placement())
 
     def adapted(self, source: AdapterSource) -> DecoderRunner:
         """The network that the adapter makes of it.
@@ -48,10 +50,10 @@ class Networks:
         adapter = read_fitting(source.folder, self._checkpoint)
         config, weights = self._checkpoint.config, self._base_weights()
         if source.mode == "low-rank":
-            return DecoderRunner(build(config, weights, joined_factors(config, adapter)), self._device)
+            return DecoderRunner(build(config, weights, joined_factors(config, adapter)), self._placement())
         merged = AdaptedCheckpoint(self._checkpoint, adapter)
         changed = packed_weights(merged, compute_for(self._settings), self._cache, merged.changed)
-        return DecoderRunner(assembled(config, {**weights, **self._placed(changed)}), self._device)
+        return DecoderRunner(assembled(config, {**weights, **self._placed(changed)}), self._placement())
 
     def _load_base(self) -> PackedWeights:
         from .device import prepare_device
@@ -61,19 +63,21 @@ class Networks:
         return self._placed(packed_weights(self._checkpoint, compute, self._cache))
 
     def _placed(self, weights: PackedWeights) -> PackedWeights:
-        return jax.device_put(dict(weights), self._device)
+        return self._placement().weights(self._checkpoint.config, weights)
 
-    @property
-    def _device(self) -> jax.sharding.SingleDeviceSharding:
-        from .device import find_device
+    def _find_placement(self) -> Placement:
+        from .sharding import placement_for, tell_undivided
 
-        return find_device(self._settings.device)
+        placement = placement_for(self._settings)
+        if placement.mesh is not None:
+            tell_undivided(self._checkpoint.config, placement.mesh)
+        return placement
 
 
 def compute_for(settings: ModelSettings) -> Compute:
-    """8-bit arithmetic is the faster one on CPUs; elsewhere float32 is."""
-    from .device import find_device, platform_of
+    """8-bit arithmetic is the faster one on CPUs; accelerators are made for bfloat16."""
+    from .device import devices_of
 
     if settings.compute != "auto":
         return settings.compute
-    return "int8" if platform_of(find_device(settings.device)) == "cpu" else "float32"
+    return "int8" if devices_of(settings.device)[0].platform == "cpu" else "bfloat16"

@@ -27,14 +27,14 @@ _log = logging.getLogger(__name__)
 def packed_weights(
     checkpoint: Checkpoint, compute: Compute, cache: Path, only: Collection[str] | None = None
 ) -> PackedWeights:
-    """Packed weights, from ``cache`` where they are kept. float32 weights are not: they are quick to read anew.
+    """Packed weights, from ``cache`` where they are kept. Those of 8 bits are: others are quick to read anew.
 
     ``only`` names the matrices that are wanted, which hang on the checkpoint alone: the same at every call.
 
     Raises:
         CheckpointError: a weight is missing or has the wrong shape.
     """
-    if compute == "float32":
+    if compute != "int8":
         return pack(checkpoint, compute, only)
     file = cache / "weights" / f"{Path(checkpoint.name).name}-{compute}-{checkpoint.fingerprint}-{_FORM}.safetensors"
     if file.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 
 from .adapter_files import Adapter, LoraFactors
@@ -16,7 +17,7 @@ from .feed_forward import Product
 from .linear import AdaptedLinear, Int8Linear, Linear, join_factors, quantise_rows
 from .matrices import matrices, vectors
 
-Compute = Literal["float32", "int8"]
+Compute = Literal["float32", "bfloat16", "int8"]
 PackedWeights = Mapping[str, Any]
 """Weights as the network takes them, NumPy's or JAX's; a matrix ``x`` is ``x.weight``, in 8 bits with ``x.scale``."""
 
@@ -39,7 +40,8 @@ def pack(checkpoint: Checkpoint, compute: Compute, only: Collection[str] | None 
         if compute == "int8" and not matrix.exact:
             packed[f"{matrix.name}.weight"], packed[f"{matrix.name}.scale"] = quantise_rows(joined)
         else:
-            packed[f"{matrix.name}.weight"] = joined
+            half = compute == "bfloat16" and not matrix.exact
+            packed[f"{matrix.name}.weight"] = joined.astype(jnp.bfloat16) if half else joined
     if only is None:
         for vector in vectors(checkpoint.config):
             packed[vector.name] = _joined(checkpoint, {part: (size,) for part, size in vector.parts.items()})

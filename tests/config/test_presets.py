@@ -56,10 +56,9 @@ def test_the_other_presets_differ_from_the_defaults_and_from_one_another():
     assert len(set(found)) == len(NAMES)
 
 
-def test_the_preset_for_tpus_says_that_one_device_is_used():
-    about = {preset.name: preset.about for preset in presets()}["tpu-mesh"]
-    assert "not built yet" in about
-    assert load_settings(preset_file("tpu-mesh"), environ={}).settings.model.device == "tpu"
+def test_the_preset_for_tpus_splits_the_model_over_all_of_them():
+    model = load_settings(preset_file("tpu-mesh"), environ={}).settings.model
+    assert (model.device, model.mesh, model.compute) == ("tpu", "auto", "bfloat16")
 
 
 @pytest.mark.parametrize("name", ["", "lap", "Laptop", "../presets/laptop", "laptop.toml"])

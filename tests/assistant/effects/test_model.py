@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.sharding import SingleDeviceSharding
 
 from capibara.assistant import Assistant
 from capibara.config import ConfigError
@@ -72,6 +73,22 @@ def test_the_weights_go_to_the_device_that_is_named_if_it_is_there(assistant: As
     with pytest.raises(ConfigError, match=f"JAX finds no {missing} here"):
         assistant.update({"model.device": missing})
     assert assistant.settings.model.device == "cpu"
+
+
+@observes("model.mesh")
+def test_the_weights_are_spread_over_the_mesh_that_is_named_if_there_are_as_many_devices(
+    assistant: Assistant, change: Changes
+):
+    before = loaded(assistant)
+    held = jax.live_arrays()
+    change(assistant, {"model.mesh": "tensor=1"})
+    assert loaded(assistant) is not before
+    assert before.runner.weights[0].sharding == SingleDeviceSharding(jax.devices()[0])
+    weights = [array for array in new_arrays(held) if array.ndim == 2]
+    assert {array.sharding.mesh.shape_tuple for array in weights} == {(("data", 1), ("tensor", 1))}
+    with pytest.raises(ConfigError, match="a mesh of tensor=99 takes 99 devices, but JAX finds"):
+        assistant.update({"model.mesh": "tensor=99"})
+    assert assistant.settings.model.mesh == "tensor=1"
 
 
 @observes("model.reader")
@@ -138,11 +155,11 @@ def test_a_generation_is_refused_where_as_many_wait_as_may(assistant: Assistant,
             time.sleep(0.001)
         third = model.stream("three", Sampling(max_tokens=1))
         try:
-            threading.Thread(target=first.close).start()
             next(third)
         except Overloaded:
             return True
         finally:
+            first.close()
             waiting.join()
             second.close()
         return False
