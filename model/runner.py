@@ -210,9 +210,8 @@ class DecoderRunner:
 
     def choice(self, sampling: Sampling, seed: int, opening: Opening | None = None) -> Choice:
         """As `choice_of`, where the steps run: over a mesh each step would else send it to all devices anew."""
-        choice = choice_of(sampling, seed, opening)
-        over_one = self._placement is None or self._placement.mesh is None
-        return choice if over_one else jax.device_put(choice, self._placement.whole)
+        choice, placement = choice_of(sampling, seed, opening), self._placement
+        return choice if placement is None or placement.mesh is None else jax.device_put(choice, placement.whole)
 
     def prefill(
         self,

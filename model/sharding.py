@@ -5,7 +5,7 @@ takes in what the first gives where it is, and only sums are exchanged after it 
 1909.08053). Along ``data`` everything is repeated, and the rows of a step are shared out where they divide. XLA puts in
 what has to be exchanged (GSPMD: Xu et al., 2105.04663): the results do not hang on any of this, but for rounding.
 
-Axes: B sequences, T tokens, D width, N outputs, K inputs, J ranks of adapted parts; of caches K key heads, S slots.
+Axes: B sequences, T tokens, D width, N heads, H head width; of a cache K key heads and S slots.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _log = logging.getLogger(__name__)
 over_mesh = jax.make_user_context(None)
 """The mesh over which steps are being traced; None: they are for one device."""
 
-# Queries, keys and values are stacked in one matrix, gates and values in another, and are split over devices as if
-# they were one: a device's rows may be of two parts, and those of a head lie on two devices. What the product gives is
-# therefore exchanged once, before it is taken apart: R rows of N numbers, little beside the weights while R is small.
-# To save it, rows would have to be stored in another order for each size of mesh.
+# Queries, keys and values are stacked in one matrix, gates and values in another, and these are split over devices as
+# if each were one: a device's outputs may be of two parts, and those of one head may lie on two devices. XLA sends what
+# the product gives to where each part is used, some more exchanges in each layer of at most the hidden states' size. To
+# save them, outputs would have to be stored in another order for each size of mesh. Weights and caches stay in place.
 _BY_OUTPUTS = ("embedding", "head", "attention.inputs", "feed.inputs")
 _BY_INPUTS = ("attention.output", "feed.output")
-_NAME = re.compile(r"(?:layers\.(\d+)\.)?(.+)")
+_LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,7 @@ class Placement:
     mesh: Mesh | None = None
 
     def weight(self, config: DecoderConfig, name: str, shape: tuple[int, ...]) -> Sharding:
-        """Of a weight by its name (see `weights.PackedWeights`); of an adapted product it goes on as its module does.
-
-        An axis whose size does not divide is not split.
-        """
+        """Of a weight by its name, as `SplitDecoder` has it. An axis whose size does not divide is not split."""
         return self._split(_named_axes(config, name), shape)
 
     def weights(self, config: DecoderConfig, packed: Mapping[str, Any]) -> dict[str, Array]:
@@ -79,7 +76,7 @@ def placement_for(settings: ModelSettings) -> Placement:
         DeviceNotFound: there is no such device, or there are not as many; names those that are there.
     """
     there = devices_of(settings.device)
-    if settings.mesh == "none":
+    if settings.mesh == "none" or (settings.mesh == "auto" and len(there) == 1):
         return Placement(jax.sharding.SingleDeviceSharding(there[0]))
     sizes = mesh_sizes(settings.mesh) or MeshSizes(tensor=len(there))
     if sizes.devices > len(there):
@@ -167,10 +164,11 @@ def _split(mesh: Mesh, axes: tuple[str | None, ...], shape: tuple[int, ...]) -> 
 
 def _named_axes(config: DecoderConfig, name: str) -> tuple[str | None, ...]:
     """What each axis of a weight is split over, by its name."""
-    layer, inner = _NAME.fullmatch(name).groups()
+    found = _LAYER.match(name)
+    inner = name if found is None else name[found.end() :]
     module, _, part = inner.replace(".base.", ".").rpartition(".")
     by_outputs, by_inputs = module in _BY_OUTPUTS, module in _BY_INPUTS
-    if module.startswith("feed.") and config.layer_kinds[int(layer)].experts:
+    if found and module.startswith("feed.") and config.layer_kinds[int(found.group(1))].experts:
         # An expert is cut out of the outputs, at a place that the step itself finds: were they split, all experts would
         # have to be fetched for one. Split by inputs, every device has a part of each expert and a share in its work.
         by_outputs, by_inputs = False, module != "feed.router"
