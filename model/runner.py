@@ -167,7 +167,8 @@ class DecoderRunner:
         self._placement = placement
         by_name = dict(zip(names, weights, strict=True))
         # Arrays that are bound to devices take the steps, and what these are given, with them.
-        self.weights = weights if placement is None else list(placement.weights(config, by_name).values())
+        placed = by_name if placement is None else placement.weights(config, by_name)
+        self.weights = [placed[name] for name in names]  # JAX gives dictionaries back in the order of their keys
         # Keys and values are of the activations' type, which that of the embedding decides.
         half = by_name["embedding.weight"].dtype == jnp.bfloat16
         self._cache_type = jnp.dtype(jnp.bfloat16 if half else jnp.float32)
