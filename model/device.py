@@ -36,7 +36,7 @@ def prepare_device(cache: Path, threads: int | None) -> None:
                 os.environ[_THREADS] = before
 
 
-def devices_of(kind: str) -> list[jax.Device]:
+def devices_of(kind: str) -> list[jax.Device]:  # pyright: ignore[reportInvalidTypeForm]
     """Those of ``kind`` (auto, cpu, gpu or tpu), at least one; auto: of the kind that JAX prefers.
 
     Raises:
