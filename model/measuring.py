@@ -25,11 +25,11 @@ class ModelSpeed:
 
     Attributes:
         prompt_tokens, answer_tokens, requests: what was measured.
-        prefill: tokens of a prompt per second.
-        decode: tokens of one answer per second, after the first; with drafts where the settings have them.
+        prefill_tokens_per_second: tokens of a prompt per second.
+        decode_tokens_per_second: tokens of one answer per second, after the first; with drafts, where they are set.
         first_token_seconds: from when a request is taken up to its first token.
         first_token_again_seconds: the same for the same prompt once more.
-        together: tokens of all answers per second, with ``requests`` at once, prompts included.
+        together_tokens_per_second: tokens of all answers per second, with ``requests`` at once, prompts included.
         occupancy: mean sequences of a step meanwhile.
         compiled_steps: shapes that were compiled for.
     """
@@ -38,11 +38,11 @@ class ModelSpeed:
     prompt_tokens: int
     answer_tokens: int
     requests: int
-    prefill: float
-    decode: float
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
     first_token_seconds: float
     first_token_again_seconds: float
-    together: float
+    together_tokens_per_second: float
     occupancy: float
     compiled_steps: int
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,20 +40,25 @@ def llm(
     with CountProgress("parts") as bar, traced(trace) if trace else nullcontext():
         speed = measure(model, prompt_tokens, answer_tokens, requests, rounds, bar.update)
     if invocation.as_json:
-        invocation.emit(dataclasses.asdict(speed) | ({"trace": str(trace)} if trace else {}))
+        measured = {name: _rounded(value) for name, value in dataclasses.asdict(speed).items()}
+        invocation.emit(measured | ({"trace": str(trace)} if trace else {}))
         return
     write_table(
         ("measure", "value"),
         [
             ("model", speed.model),
-            (f"prompt of {prompt_tokens} tokens", f"{speed.prefill:.0f} tokens/s"),
+            (f"prompt of {prompt_tokens} tokens", f"{speed.prefill_tokens_per_second:.0f} tokens/s"),
             ("first token", f"{speed.first_token_seconds:.3f} s"),
             ("first token, same prompt again", f"{speed.first_token_again_seconds:.3f} s"),
-            ("one answer", f"{speed.decode:.1f} tokens/s"),
-            (f"{requests} answers at once", f"{speed.together:.1f} tokens/s"),
+            ("one answer", f"{speed.decode_tokens_per_second:.1f} tokens/s"),
+            (f"{requests} answers at once", f"{speed.together_tokens_per_second:.1f} tokens/s"),
             ("answers in a step, mean", f"{speed.occupancy:.1f}"),
             ("shapes compiled for", str(speed.compiled_steps)),
         ],
     )
     if trace:
         write_line(f"\nA trace is in {trace}: open the .trace.json.gz at ui.perfetto.dev or chrome://tracing.")
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value

@@ -31,19 +31,23 @@ from .artefacts import Card, Origin, write_artefacts
 from .reader_examples import Mixture, ReaderExample, Tally, Unfit, reader_examples
 from .source import TrainingData, training_data
 
+_CPU_BATCH_TOKENS = 2048
+_FEWEST_UPDATES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class ReaderPlan:
     """How a reader is trained; the defaults made the bundled one.
 
-    In every epoch each question gets other passages. ``batch_tokens`` is about what one update sees; examples longer
-    than ``longest`` tokens are counted and left out. ``start`` is an adapter's folder to go on from.
+    In every epoch each question gets other passages. ``update_tokens`` is about what one update sees, less where the
+    data is so small that an epoch would have fewer than eight updates; examples longer than ``longest`` tokens are
+    counted and left out. ``start`` is an adapter's folder to go on from.
     """
 
     rank: int = 16
     alpha: float = 32.0
     epochs: int = 1
-    batch_tokens: int = 32768
+    update_tokens: int = 32768
     longest: int = 1024
     learning_rate: float = 6e-4
     held_out: int = 600
@@ -84,7 +88,8 @@ def train_reader(
     if not any(epochs):
         raise AssistantError(f"{folder}: no example can be made, {len(tally.unfit)} answers are not in their passage")
     apart = tokens.examples(_drawn(data, data.held_out, plan, 0, Tally()), len(data.held_out), watched)
-    batching = BatchOptions(tokens=plan.batch_tokens, longest=plan.longest, seed=plan.seed)
+    batch_tokens, accumulate = _division(plan, epochs[0])
+    batching = BatchOptions(tokens=batch_tokens, longest=plan.longest, seed=plan.seed)
     batches = _Epochs([ExampleBatches(examples, batching) for examples in epochs])
     lora = LoraOptions(plan.rank, plan.alpha)
     run = Run(remat=jax.default_backend() != "cpu")
@@ -99,6 +104,7 @@ def train_reader(
         batches,
         TrainingOptions(
             epochs=plan.epochs,
+            accumulate=accumulate,
             learning_rate=plan.learning_rate,
             schedule="linear",
             warmup_fraction=0.03,
@@ -117,6 +123,14 @@ def train_reader(
     record_base(out, checkpoint.name, checkpoint.config)
     write_artefacts(out, _card(plan, data, tally, batches, result, checkpoint.name, origin))
     return result
+
+
+def _division(plan: ReaderPlan, examples: Sequence[Example]) -> tuple[int, int]:
+    """Tokens of a batch, and batches of an update. On a CPU a batch is small, for activations take a lot."""
+    fitting = sum(example.length for example in examples if example.length <= plan.longest)
+    update = min(plan.update_tokens, max(_CPU_BATCH_TOKENS, fitting // _FEWEST_UPDATES))
+    batch = min(update, _CPU_BATCH_TOKENS) if jax.default_backend() == "cpu" else update
+    return batch, max(1, update // batch)
 
 
 class _Epochs:
@@ -233,7 +247,7 @@ def _card(
         "rank": plan.rank,
         "alpha": plan.alpha,
         "epochs": plan.epochs,
-        "tokens per update": plan.batch_tokens,
+        "tokens per update, at most": plan.update_tokens,
         "learning rate": plan.learning_rate,
         "ended": result.reason,
     }

@@ -46,7 +46,10 @@ def training_data(
     if limit is not None and limit < len(training):
         training = draw.sample(training, limit)
     if not training:
-        raise AssistantError(f"{folder}: no question is left to train on once {held_out} are held out: give more")
+        raise AssistantError(
+            f"{folder}: no question is left to train on once {held_out} are held out: give more, or hold out fewer"
+            " (--held-out)"
+        )
     kept = [question for question in questions if question.passage_id in apart]
     found = retrieved(folder, passages, [*training, *kept], settings, report)
     return TrainingData(passages, training, kept, found, _digest(folder, held_out, limit, seed))
