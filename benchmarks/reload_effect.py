@@ -59,6 +59,7 @@ def _settings(**values: object) -> str:
         "variants__composed__set__assistant__answer_style": '"compose"',
         "variants__composed__set__assistant__evidence_passages": 1,
         "generation__max_tokens": 4,
+        "model__speculate": "false",  # steps are told one by one
         "rag__reranker": '"none"',
         "voice__model": f'"{fixture.as_posix()}"',
         "voice__language": '"en"',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from capibara.config.schema import ModelSettings
 from capibara.model import ModelNotFound
 from capibara.model.footprints import Footprint, Footprints
 from capibara.model.memory import available_bytes, estimate_for
-from capibara.model.memory_gauge import DeviceMemory, HostMemory, MemoryWatch, gauge_for
+from capibara.model.memory_gauge import DeviceMemory, HostMemory, MemoryWatch, MeshMemory, gauge_for, return_freed
 
 from ..test_folder import write_folder
 
@@ -106,6 +107,8 @@ def test_a_model_that_is_not_there_cannot_be_predicted(footprints, tmp_path):
 
 
 def test_a_watch_measures_what_stays_and_the_most_that_was():
+    gc.collect()
+    return_freed()  # what tests before left would else be given back in the midst of this one
     with MemoryWatch(HostMemory()) as watch:
         kept = np.ones(40 * MIB, np.uint8)
         passing = np.ones(80 * MIB, np.uint8)
@@ -130,3 +133,14 @@ def test_an_accelerators_memory_is_what_its_books_say():
     assert (gauge.available(), gauge.used()) == (600, 400)
     assert gauge == DeviceMemory(books)
     assert gauge != DeviceMemory(Books(1, 1))
+
+
+def test_devices_that_share_a_model_have_room_for_as_many_shares_as_the_fullest_has():
+    gauge = MeshMemory((Books(1000, 400), Books(1000, 100)), shares=2)
+    assert (gauge.available(), gauge.used()) == (2 * 600, 2 * 400)
+    assert not gauge.doubled
+
+
+def test_what_was_measured_on_one_device_says_nothing_of_a_mesh(footprints, settings):
+    footprints.record(footprints.predict(settings, HostMemory()), Footprint(MIB, MIB))
+    assert not footprints.predict(settings.model_copy(update={"mesh": "tensor=1"}), HostMemory()).measured
