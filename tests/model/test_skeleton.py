@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from capibara.config.schema import ModelSettings
 from capibara.model import skeleton
 from capibara.model.chunks import SMALLEST_CACHE
 from capibara.model.runner import DecoderRunner, StepShape
+from capibara.model.sharding import placement_for
 from capibara.model.skeleton import assembled, split
 from capibara.model.weights import build, pack
 
@@ -41,3 +45,12 @@ def test_a_second_network_of_a_shape_is_not_built(tiny, monkeypatch):
     assembled(config, first)
     monkeypatch.setattr(skeleton, "build", None)
     assert any(weight is second["embedding.weight"] for weight in assembled(config, second).weights)
+
+
+def test_a_network_of_more_than_ten_layers_that_is_placed_keeps_every_weight_where_it_belongs(tiny):
+    """By their names as text, the tenth layer comes before the second."""
+    config = dataclasses.replace(tiny.config(), layers=12, layer_kinds=())
+    packed = pack(tiny.checkpoint(config, tiny.tensors(config)), "float32")
+    free = DecoderRunner(build(config, packed))
+    placed = DecoderRunner(assembled(config, packed), placement_for(ModelSettings()))
+    np.testing.assert_allclose(placed.score(TOKENS), free.score(TOKENS), atol=1e-5)
