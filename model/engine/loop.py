@@ -114,11 +114,12 @@ class Engine:
             taken = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
             speculate = self._options.speculate
             self._active += [Sequence(each.job, each.asked, now, self._turns, speculate=speculate) for each in taken]
-            if not self._active:
+            goes_on = bool(self._active)  # asked here: without the lock, another thread may have begun meanwhile
+            if not goes_on:
                 self._fillers.clear()
                 self._life.thread = None
         self._tell_ends([(each.job, _end_of(each.job, now, each.asked)) for each in over])
-        return bool(self._active)
+        return goes_on
 
     def _turn(self) -> None:
         """One step of all that decode, pieces of prompts; then let go of what has ended."""

@@ -169,6 +169,27 @@ def test_a_job_that_waits_ends_while_the_one_before_it_still_runs(make, way):
     first.close()
 
 
+def test_a_job_that_comes_when_the_engine_has_just_run_out_of_work_is_run_by_one_thread(network, tiny):
+    runner, told, threads = tiny.runner(*network), SimpleQueue(), set()
+    engine, choice, advance = Engine(EngineOptions(speculate=False)), choice_of(Sampling(), 0), runner.advance
+    runner.advance = lambda *arguments: threads.add(threading.get_ident()) or advance(*arguments)
+    begun = threading.Event()
+
+    def heard(event):
+        begun.set()
+        told.put(event)
+
+    def ask_for_another(_):
+        engine.submit(Job([1, 2, 3], 200, frozenset(), runner, choice, heard))
+        begun.wait(60)
+
+    engine.submit(Job([1], 1, frozenset(), runner, choice, ask_for_another, given_up=lambda: True))
+    events = [told.get(timeout=60)]
+    while not isinstance(events[-1], End):
+        events.append(told.get(timeout=60))
+    assert (len(events) - 1, events[-1].reason, len(threads)) == (200, "length", 1)
+
+
 def test_output_that_is_not_finite_is_an_error_and_no_text(tiny, network):
     config, tensors = network
     model = tiny.model(config, tensors | {"model.norm.weight": np.full(config.width, np.nan, np.float32)})
