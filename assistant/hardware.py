@@ -23,7 +23,7 @@ class Machine:
         try:
             absent = tuple(language.check(settings))
             yield from absent
-            if not absent and settings.model.path != "default":
+            if not absent and (settings.model.path != "default" or settings.model.draft != "none"):
                 language.require(settings.model)
         except Objection as objection:
             yield objection

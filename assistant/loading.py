@@ -120,7 +120,13 @@ class LanguageModels:
         """
         from ..model.errors import ModelError
         from ..model.memory import available_bytes, estimate_for
+        from ..model.open import draft_settings, open_checkpoint
 
+        try:
+            if (draft := draft_settings(settings)) is not None:
+                open_checkpoint(draft)
+        except ModelError as error:
+            raise Objection("model.draft", str(error)) from error
         try:
             needed = estimate_for(settings).peak
         except ModelError as error:

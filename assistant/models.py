@@ -79,6 +79,8 @@ def list_models(settings: Settings) -> tuple[ModelStatus, ...]:
         if settings.rag.embedding_model == "default"
         else _configured_status(embedding.role, settings.rag.embedding_model, find_embedding_folder),
     ]
+    if settings.model.draft != "none":
+        rows.insert(1, _configured_status("draft model", settings.model.draft, find_language_model))
     if settings.rag.reranker not in _NO_MODEL:
         rows.append(_configured_status("reranker", settings.rag.reranker, find_model_folder))
     configured = {row.name for row in rows}

@@ -43,7 +43,13 @@ class ModelSettings(Section):
     prefix_cache_mib: int = setting(
         256, "memory for the beginnings of earlier prompts, which are not run again; 0: none", unit="MiB", ge=0
     )
-    speculate: bool = setting(True, "draft what may come next from the prompt, and check several tokens at once")
+    speculate: bool = setting(True, "draft what may come next, and check several tokens at once")
+    draft: str = setting(
+        "none",
+        "smaller model with the same tokens that drafts where the text does not repeat itself, named as in "
+        "`model.path`; none: nothing but what stands in the text is drafted",
+        takes="file or name",
+    )
     threads: int | None = setting(None, "CPU threads; none: all cores", applies="restart", ge=1)
 
 

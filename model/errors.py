@@ -25,6 +25,17 @@ class DeviceNotFound(ModelError):
     """The device that the settings name is not there."""
 
 
+class DraftMismatch(ModelError):
+    """A model cannot draft for another one, because their tokens differ."""
+
+    def __init__(self, draft: str, model: str, token: int, text: str, drafted: str) -> None:
+        """``token`` is ``text`` in the model and ``drafted`` in the one that was to draft for it."""
+        super().__init__(
+            f"{draft} cannot draft for {model}: token {token} is {drafted!r} in the one and {text!r} in the other. Set "
+            "model.draft to a model of the same family, or to none"
+        )
+
+
 class PromptTooLong(ModelError):
     """The prompt leaves no room for a single token of answer."""
 

@@ -52,8 +52,8 @@ class Prediction:
 class Footprints:
     """What models were found to take, in a JSON file that may be deleted at any time.
 
-    A model is known by its checkpoint, its arithmetic, its adapters and where it runs. For use from one thread at a
-    time; of several programs that write at once, one wins.
+    A model is known by its checkpoint, its arithmetic, its adapters, what drafts for it and where it runs. For use from
+    one thread at a time; of several programs that write at once, one wins.
     """
 
     def __init__(self, file: Path) -> None:
@@ -115,12 +115,14 @@ def _by_arithmetic(estimate: MemoryEstimate, gauge: MemoryGauge) -> Footprint:
 
 
 def _key(settings: ModelSettings, gauge: MemoryGauge, adapters: Mapping[str, AdapterSource] | None) -> str:
-    from .open import adapter_sources, open_checkpoint
+    from .open import adapter_sources, draft_settings, open_checkpoint
     from .runner_loading import compute_for
 
     checkpoint = open_checkpoint(settings)
     used = sorted(adapter_sources(checkpoint, settings, adapters).items())
     kinds = "+".join(f"{name}:{source.mode}" for name, source in used)
     mesh = "" if settings.mesh == "none" else f"over {settings.mesh}"
-    parts = (checkpoint.fingerprint, compute_for(settings), type(gauge).__name__, kinds, mesh)
+    own = draft_settings(settings)
+    draft = "" if own is None else f"drafted by {open_checkpoint(own).fingerprint}"
+    parts = (checkpoint.fingerprint, compute_for(settings), type(gauge).__name__, kinds, mesh, draft)
     return " ".join(filter(None, parts))

@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Unpack
 
 from .checkpoint import Checkpoint
+from .draft_model import DraftModel
 from .engine.metrics import EngineMetrics
 from .engine.options import EngineOptions
-from .errors import EmptyPrompt, Overloaded, PromptTooLong, UnknownAdapter
+from .errors import EmptyPrompt, Overloaded, PromptTooLong
+from .network import Network
 from .once import Once
 from .protocol import Delta, Generation, LanguageModel, Message, Sampling
 from .request import Demands, Request
@@ -24,42 +26,14 @@ from .transcript import Transcript
 if TYPE_CHECKING:
     from .engine.job import End, Job
     from .engine.loop import Engine
-    from .rulebook import Rulebook
     from .runner import DecoderRunner, StepShape
-    from .tokenizer import TextTokenizer
-
-
-class _Network:
-    """What is loaded of a checkpoint and its adapters, each part when first needed. Thread-safe."""
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        load_runner: Callable[[], DecoderRunner],
-        adapters: Mapping[str, Callable[[], DecoderRunner]],
-    ) -> None:
-        self.tokenizer = tokenizer = Once(checkpoint.tokenizer)
-        self.plain = Once(load_runner)
-        self.adapted = {name: Once(load) for name, load in adapters.items()}
-        self.rules = Once(lambda: _new_rulebook(tokenizer(), checkpoint.config.vocabulary))
-
-    def runner(self, adapter: str | None) -> Once[DecoderRunner]:
-        """
-        Raises:
-            UnknownAdapter: there is none of that name.
-        """
-        if adapter is None:
-            return self.plain
-        if adapter not in self.adapted:
-            raise UnknownAdapter(adapter, self.adapted)
-        return self.adapted[adapter]
 
 
 class JaxLanguageModel:
     """Implements `LanguageModel`. Several streams may run at once; each has caches of its own.
 
     ``load_runner`` does the heavy work (reading weights, starting JAX), once, at `warm_up` or the first generation;
-    so does each of ``adapters`` for the network with that adapter, while others run.
+    so does each of ``adapters`` for the network with that adapter, while others run. ``draft`` drafts for all of them.
     """
 
     def __init__(
@@ -68,13 +42,14 @@ class JaxLanguageModel:
         load_runner: Callable[[], DecoderRunner],
         *,
         adapters: Mapping[str, Callable[[], DecoderRunner]] | None = None,
+        draft: DraftModel | None = None,
         context_tokens: int | None = None,
         engine: EngineOptions | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         self._options = options = engine or EngineOptions()
         self._engine = Once(lambda: _new_engine(options))
-        self._network = _Network(checkpoint, load_runner, adapters or {})
+        self._network = Network(checkpoint, load_runner, adapters or {}, draft)
         own = checkpoint.config.context_tokens
         self._context_tokens = own if context_tokens is None else min(own, context_tokens)
 
@@ -93,7 +68,7 @@ class JaxLanguageModel:
         return tuple(self._network.adapted)
 
     def warm_up(self, instead_of: LanguageModel | None = None, *, adapters: Iterable[str] = ()) -> None:
-        """Load the weights, and those of ``adapters``, and make the steps of a short generation ready.
+        """Load the weights, and those of ``adapters`` and what drafts, and make the steps of a short generation ready.
 
         ``instead_of`` is a model in use whose place this one will take: the steps it has run are made ready too, so
         that no request has to wait for them.
@@ -102,14 +77,16 @@ class JaxLanguageModel:
             CheckpointError: the weights are damaged or incomplete.
             UnknownAdapter: there is no adapter of a name in ``adapters``.
             AdapterError: an adapter is missing, damaged or made for another model.
+            DraftMismatch: what is to draft has other tokens.
         """
         wanted = (None, *adapters)
         runners = [self._network.runner(adapter) for adapter in wanted]
         for adapter, runner in zip(wanted, runners, strict=True):
             asked = self._asked("a", Sampling(max_tokens=2), None, adapter, {})
             _finished(asked, asked.begin(self._submit))
-            shapes = instead_of._shapes_run(adapter) if isinstance(instead_of, JaxLanguageModel) else ()
+            shapes = instead_of._network.shapes_run(adapter) if isinstance(instead_of, JaxLanguageModel) else ()
             runner().make_ready([*shapes, *self._drafting_shapes()])
+        self._network.make_draft_ready()
 
     def limited_to(self, context_tokens: int | None, engine: EngineOptions | None = None) -> JaxLanguageModel:
         """The same network, loaded once for both, with another limit of the context (see `context_tokens`), and with
@@ -256,11 +233,6 @@ class JaxLanguageModel:
 
         return [StepShape(VERIFIED_ROWS, SMALLEST_CACHE)] if self._options.speculate else []
 
-    def _shapes_run(self, adapter: str | None) -> frozenset[StepShape]:
-        """What the network with that adapter has run, if there is one and it is loaded."""
-        runner = self._network.plain if adapter is None else self._network.adapted.get(adapter)
-        return runner().shapes if runner is not None and runner.made else frozenset()
-
     def _asked(
         self,
         prompt: str | Sequence[Message],
@@ -281,6 +253,7 @@ class JaxLanguageModel:
             None if seconds is None else time.monotonic() + seconds,
             Transcript(self.decode, sampling.stop, len(tokens)),
             self._network.rules().rule(constraint, thinking) if constraint or thinking else None,
+            self._network.draft if self._options.speculate else None,
         )
 
     def _prompt_tokens(self, prompt: str | Sequence[Message]) -> list[int]:
@@ -311,6 +284,7 @@ class JaxLanguageModel:
             asked.deadline,
             asked.rule,
             given_up=asked.given_up,
+            draft=None if asked.draft is None else asked.draft(),
         )
 
     def _begun(self, asked: Request) -> Iterator[Delta] | None:
@@ -332,12 +306,6 @@ def _new_engine(options: EngineOptions) -> Engine:
     from .engine.loop import Engine
 
     return Engine(options)
-
-
-def _new_rulebook(tokenizer: TextTokenizer, outputs: int) -> Rulebook:
-    from .rulebook import Rulebook
-
-    return Rulebook(tokenizer, outputs)
 
 
 def _finished(asked: Request, deltas: Iterator[Delta]) -> Generation:

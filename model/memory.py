@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ class MemoryEstimate:
     def peak(self) -> int:
         return 2 * self.weights + self.adapters + self.cache + self.programs * _PROGRAM_BYTES
 
+    def beside(self, other: MemoryEstimate) -> MemoryEstimate:
+        """Of two models that are used together."""
+        ours, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
+        return MemoryEstimate(*(one + another for one, another in zip(ours, theirs, strict=True)))
+
 
 def estimate(
     config: DecoderConfig,
@@ -62,7 +68,8 @@ def estimate(
 
 
 def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] | None = None) -> MemoryEstimate:
-    """As `estimate`, for the checkpoint that ``settings`` name and its adapters as `open_model` has them.
+    """As `estimate`, for the checkpoint that ``settings`` name, its adapters as `open_model` has them, and its draft
+    model.
 
     Only headers are read, of adapters also the weights.
 
@@ -72,7 +79,7 @@ def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] 
         UnsupportedCheckpoint: it is of a kind that cannot be run, by name.
         AdapterError: an adapter is missing, damaged, or made for another model.
     """
-    from .open import adapter_sources, open_checkpoint
+    from .open import adapter_sources, draft_settings, open_checkpoint
     from .runner_loading import compute_for
 
     checkpoint = open_checkpoint(settings)
@@ -80,7 +87,9 @@ def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] 
         (read_fitting(source.folder, checkpoint), source.mode)
         for source in adapter_sources(checkpoint, settings, adapters).values()
     ]
-    return estimate(checkpoint.config, compute_for(settings), settings.context_tokens, read)
+    alone = estimate(checkpoint.config, compute_for(settings), settings.context_tokens, read)
+    draft = draft_settings(settings)
+    return alone if draft is None else alone.beside(estimate_for(draft))
 
 
 def _changed(config: DecoderConfig, adapter: Adapter) -> list[tuple[Matrix, int]]:

@@ -12,6 +12,7 @@ from ..config.schema import ModelSettings
 from .adapter_source import AdapterSource
 from .bundled_adapters import bundled_adapters
 from .checkpoint import Checkpoint
+from .draft_model import DraftModel
 from .engine.options import EngineOptions
 from .gguf_checkpoint import GgufCheckpoint
 from .language_model import JaxLanguageModel
@@ -47,12 +48,14 @@ def open_model(
     """
     settings = settings or ModelSettings()
     checkpoint = open_checkpoint(settings)
-    networks = Once(lambda: _networks(checkpoint, settings, cache_dir() if cache is None else cache))
+    cache = cache_dir() if cache is None else cache
+    networks = Once(lambda: _networks(checkpoint, settings, cache))
     sources = adapter_sources(checkpoint, settings, adapters)
     return JaxLanguageModel(
         checkpoint,
         lambda: networks().plain(),
         adapters={name: lambda source=source: networks().adapted(source) for name, source in sources.items()},
+        draft=_draft_model(settings, cache),
         context_tokens=settings.context_tokens,
         engine=engine_options(settings),
     )
@@ -80,6 +83,20 @@ def adapter_sources(
     elif _READER in found:
         found[_READER] = replace(found[_READER], mode=settings.reader_mode)
     return {**found, **(adapters or {})}
+
+
+def draft_settings(settings: ModelSettings) -> ModelSettings | None:
+    """The model that drafts for that of ``settings``, run in the same way; None: there is none."""
+    if settings.draft == "none":
+        return None
+    return settings.model_copy(update={"path": settings.draft, "draft": "none", "reader": "none"})
+
+
+def _draft_model(settings: ModelSettings, cache: Path) -> DraftModel | None:
+    if (own := draft_settings(settings)) is None:
+        return None
+    checkpoint = open_checkpoint(own)
+    return DraftModel(checkpoint, lambda: _networks(checkpoint, own, cache).plain())
 
 
 def _networks(checkpoint: Checkpoint, settings: ModelSettings, cache: Path) -> Networks:

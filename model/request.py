@@ -41,7 +41,7 @@ Submit = Callable[["Request", Callable[[int | End], object]], None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a generation is made from, how, until when, by which network, and its text.
+    """What a generation is made from, how, until when, by which network, which one drafts for it, and its text.
 
     ``deadline`` is in seconds of `time.monotonic`. It is given up when ``cancel`` is set, or once nobody reads on.
     """
@@ -53,7 +53,14 @@ class Request:
     deadline: float | None
     transcript: Transcript
     rule: TokenRule | None = None
+    draft: Once[DecoderRunner] | None = None
     _left: threading.Event = field(default_factory=threading.Event)
+
+    def load(self) -> None:
+        """Load the networks, if they are not yet."""
+        self.runner()
+        if self.draft is not None:
+            self.draft()
 
     def given_up(self) -> bool:
         return self._left.is_set() or self.cancel.is_set()
@@ -86,7 +93,7 @@ class Request:
             except RuntimeError:  # the loop was closed: nobody is left to read on
                 self.leave()
 
-        await asyncio.to_thread(self.runner)
+        await asyncio.to_thread(self.load)
         try:
             submit(self, tell)
             while not self.transcript.over:

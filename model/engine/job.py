@@ -25,7 +25,7 @@ class End:
         prompt_tokens: of the prompt, that the caches held at the end.
         generated_tokens: were told.
         cached_tokens: of the prompt, were not run because a prompt before began alike.
-        drafted_tokens: were looked up and checked, of which ``accepted_tokens`` were right.
+        drafted_tokens: were drafted and checked, of which ``accepted_tokens`` were right.
     """
 
     reason: FinishReason
@@ -52,6 +52,7 @@ class Job:
         deadline: seconds of the engine's clock at which the job is given up; None: never.
         rule: what may or must come next; None: the model alone decides.
         given_up: nobody wants more of it; asked before each step.
+        draft: a smaller network with the same tokens, loaded, that drafts what may come next; None: there is none.
     """
 
     prompt: Sequence[int]
@@ -63,3 +64,4 @@ class Job:
     deadline: float | None = None
     rule: TokenRule | None = None
     given_up: Callable[[], bool] = lambda: False
+    draft: DecoderRunner | None = None

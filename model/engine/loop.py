@@ -167,7 +167,7 @@ class Engine:
         self._keep_prefix(sequence, cache)
 
     def _decode(self, batch: list[Sequence]) -> None:
-        if len(batch) == 1 and (drafts := batch[0].propose()):
+        if len(batch) == 1 and (drafts := self._drafts(batch[0])):
             self._verify(batch[0], drafts)
             return
         masks = {}
@@ -195,6 +195,15 @@ class Engine:
             sequence.progress = after
             sequence.ran += 1
             self._guarded([sequence], lambda one, token=token: one[0].take(int(token), self._clock()))
+
+    def _drafts(self, sequence: Sequence) -> list[int]:
+        """Drafts that cannot be made are no reason to fail a generation."""
+        try:
+            return sequence.propose()
+        except Exception:  # noqa: BLE001 -- whatever it is, the generation is whole
+            _log.exception("drafts cannot be made: the rest of a generation does without")
+            sequence.stop_drafting()
+            return []
 
     def _verify(self, sequence: Sequence, drafts: list[int]) -> None:
         job = sequence.job

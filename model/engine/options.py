@@ -18,8 +18,7 @@ class EngineOptions:
         sequences: generations that run at once, each with caches of its own.
         queue: jobs that wait; more are refused.
         prefix_bytes: memory for the beginnings of earlier prompts; 0: none are kept.
-        speculate: where one generation decodes alone, look up drafts of what comes next, and check several tokens in
-            one step.
+        speculate: where one generation decodes alone, draft what comes next, and check several tokens in one step.
     """
 
     sequences: int = BATCHES[-1]

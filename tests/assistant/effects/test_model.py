@@ -194,6 +194,25 @@ def test_nothing_is_drafted_where_that_is_switched_off(assistant: Assistant, cha
     assert (before > 0, drafted()) == (True, 0)
 
 
+@observes("model.draft")
+def test_a_model_that_drafts_saves_steps(assistant: Assistant, change: Changes, models: Path):
+    def steps() -> int:
+        model = loaded(assistant)
+        model.generate(COST, Sampling(max_tokens=40))
+        return model.metrics.decode_steps
+
+    before = steps()
+    change(assistant, {"model.draft": str(models / "one")})
+    assert steps() < before / 2
+
+
+def test_a_model_that_is_to_draft_and_is_not_there_is_refused(assistant: Assistant, tmp_path: Path):
+    loaded(assistant)
+    with pytest.raises(ConfigError, match=r"model\.draft: .*no model at .*nowhere"):
+        assistant.update({"model.draft": str(tmp_path / "nowhere")})
+    assert assistant.settings.model.draft == "none"
+
+
 def bytes_held(assistant: Assistant) -> int:
     """On the device, once the model is loaded and what went before it has gone."""
     loaded(assistant)

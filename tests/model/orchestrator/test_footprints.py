@@ -82,6 +82,15 @@ def test_what_was_measured_of_one_kind_says_nothing_of_another(footprints, setti
     assert not footprints.predict(settings, DeviceMemory(Books(1, 1))).measured
 
 
+def test_a_model_that_drafts_is_counted_with_its_weights_its_caches_and_its_steps(footprints, settings):
+    own, drafted = estimate_for(settings), settings.model_copy(update={"draft": settings.path})
+    both = estimate_for(drafted)
+    assert (both.weights, both.cache, both.programs) == (2 * own.weights, 2 * own.cache, 2 * own.programs)
+    assert both.peak == 2 * own.peak
+    footprints.record(footprints.predict(settings, HostMemory()), Footprint(MIB, MIB))
+    assert not footprints.predict(drafted, HostMemory()).measured
+
+
 @pytest.mark.parametrize("kept", ["{", "[]", '{"x": {"loaded": 5}}', '{"x": {"loaded": 5, "peak": 4}}', '{"x": 3}'])
 def test_a_damaged_file_is_told_of_and_made_again(footprints, settings, tmp_path, caplog, kept):
     file = tmp_path / "made" / "footprints.json"
