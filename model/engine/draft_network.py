@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Array
 
 from ..chunks import Chunk, next_chunk
 from ..runner import VERIFIED_ROWS, DecoderRunner, Progress, StepShape
@@ -75,7 +76,7 @@ class NetworkDrafts:
             self._ran += 1
         self._drafted = []
 
-    def _next(self, tokens: Sequence[int]):
+    def _next(self, tokens: Sequence[int]) -> Array | None:
         """Run what it has not run: the token that follows, or None where that was one piece of several."""
         behind = len(tokens) - self._ran
         few = Chunk(self._ran, behind, _FEW)
