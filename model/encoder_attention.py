@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .layouts import written_transposed
+
 Method = Literal["plain", "cudnn"]
 """``cudnn`` is NVIDIA's fused kernel, for bfloat16 and float16 alone; ``plain`` runs anywhere."""
 
@@ -58,8 +60,8 @@ def _backward(kept: tuple[Array, ...], change_BHTE: Array) -> tuple[Array, Array
     weights_BHTS = jnp.exp(_scores(q_BHTE, k_BHSE, lengths_B) - sums_BHT1)
     to_weights_BHTS = _product(change_BHTE, v_BHSE.swapaxes(-1, -2))
     to_scores_BHTS = (weights_BHTS * (to_weights_BHTS - shares_BHT1) * q_BHTE.shape[-1] ** -0.5).astype(dtype)
-    to_values_BHSE = _product(weights_BHTS.astype(dtype).swapaxes(-1, -2), change_BHTE)
-    to_keys_BHSE = _product(to_scores_BHTS.swapaxes(-1, -2), q_BHTE)
+    to_values_BHSE = _product(written_transposed(weights_BHTS.astype(dtype)), change_BHTE)
+    to_keys_BHSE = _product(written_transposed(to_scores_BHTS), q_BHTE)
     to_lengths = np.zeros(lengths_B.shape, jax.dtypes.float0)
     return (
         _product(to_scores_BHTS, k_BHSE).astype(dtype),
@@ -79,7 +81,11 @@ def _scores(q_BHTE: Array, k_BHSE: Array, lengths_B: Array) -> Array:
 
 
 def _product(left: Array, right: Array) -> Array:
-    """Matrix product over the last axis of ``left`` and the last but one of ``right``, repeated over those before."""
-    batch = tuple(range(left.ndim - 2))
-    axes = (((left.ndim - 1,), (right.ndim - 2,)), (batch, batch))
-    return jax.lax.dot_general(left, right, axes, preferred_element_type=jnp.float32)
+    """Matrix product over the last axis of ``left`` and the last but one of ``right``, repeated over those before.
+
+    These are made one axis: with two, XLA multiplies bfloat16 as float32 on a CPU, at a fifth of the speed.
+    """
+    many, (rows, inner), columns = left.shape[:-2], left.shape[-2:], right.shape[-1]
+    stacked = left.reshape(-1, rows, inner), right.reshape(-1, inner, columns)
+    sums = jax.lax.dot_general(*stacked, (((2,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32)
+    return sums.reshape(*many, rows, columns)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int8, PRNGKeyArray
 from .adapter_files import LoraFactors
 from .bits import from_bits, to_bits
 from .kernels import MOST_ROWS, kernels_for
+from .layouts import written_transposed
 
 _LARGEST = 127.0
 _REMAINDERS = 254.0
@@ -157,7 +158,7 @@ def _to_operands(_: np.dtype, operands: tuple[Array, Array], change_RN: Array) -
     """JAX would multiply float32 by bfloat16 here, for which no processor has an instruction."""
     x_RK, weight_NK = operands
     change_RN, rounded_NK = change_RN.astype(x_RK.dtype), weight_NK.astype(x_RK.dtype)
-    to_x_RK, to_weight_NK = _sums(change_RN, rounded_NK, 1, 0), _sums(change_RN, x_RK, 0, 0)
+    to_x_RK, to_weight_NK = _sums(change_RN, rounded_NK, 1, 0), _over_rows(change_RN, x_RK)
     return to_x_RK.astype(x_RK.dtype), to_weight_NK.astype(weight_NK.dtype)
 
 
@@ -181,7 +182,7 @@ def _to_both_operands(operands: tuple[Array, ...], change_RN: Array) -> tuple[Ar
     to_inputs_RJ = _sums(change_RN, both_NJ, 1, 0).astype(x_RK.dtype)
     to_x_RK, to_low_RJ = jnp.split(to_inputs_RJ, [x_RK.shape[1]], axis=1)
     # Each is a product of its own, so that nobody computes the gradient of a frozen weight.
-    to_weight_NK, to_up_NJ = _sums(change_RN, x_RK, 0, 0), _sums(change_RN, low_RJ, 0, 0)
+    to_weight_NK, to_up_NJ = _over_rows(change_RN, x_RK), _over_rows(change_RN, low_RJ)
     return to_x_RK, to_low_RJ, to_weight_NK.astype(weight_NK.dtype), to_up_NJ.astype(up_NJ.dtype)
 
 
@@ -190,6 +191,12 @@ _product_of_both.defvjp(_keep_both_operands, _to_both_operands)
 
 def _side_by_side(left: Array, right: Array) -> Array:
     return from_bits(jnp.concatenate(to_bits([left, right]), axis=-1))
+
+
+def _over_rows(change_RN: Array, x_RK: Array) -> Array:
+    """``changeᵀ · x``. On a CPU the first is written transposed before: only then is there a fast product (AMX:
+    2,048 rows of 1,536 and 384 in 3 ms instead of 10)."""
+    return _sums(written_transposed(change_RN), x_RK, 1, 0)
 
 
 def _sums(left: Array, right: Array, over_left: int, over_right: int) -> Array:

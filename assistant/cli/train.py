@@ -36,6 +36,15 @@ HeldOut = Annotated[int | None, typer.Option(min=1, metavar="N", help="Questions
 Rate = Annotated[float | None, typer.Option("--learning-rate", metavar="X", help="At its peak.")]
 Rank = Annotated[int | None, typer.Option(min=1, metavar="N", help="Rank of the low-rank changes.")]
 Seed = Annotated[int | None, typer.Option(min=0, metavar="S", help="One seed gives one run.")]
+Unfit = Annotated[
+    Literal["skip", "refuse"], typer.Option(help="What to do with answers that are not in their passage.")
+]
+ApartFrom = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--apart-from", metavar="DIR", help="A data set to be measured on: its passages are left out. Repeat."
+    ),
+]
 DataName = Annotated[str | None, typer.Option("--data-name", metavar="TEXT", help="The data's name, for the card.")]
 Licence = Annotated[str, typer.Option("--data-licence", metavar="TEXT", help="The data's licence, for the card.")]
 
@@ -52,17 +61,16 @@ def reader(
     learning_rate: Rate = None,
     rank: Rank = None,
     seed: Seed = None,
-    unfit: Annotated[
-        Literal["skip", "refuse"], typer.Option(help="What to do with answers that are not in their passage.")
-    ] = "skip",
+    unfit: Unfit = "skip",
     start: Annotated[Path | None, typer.Option("--start", metavar="DIR", help="An adapter to go on from.")] = None,
+    apart_from: ApartFrom = None,
     data_name: DataName = None,
     data_licence: Licence = "not stated",
 ) -> None:
     """Train the language model to answer in a few words from retrieved passages, or to say that they do not tell."""
     from ..training.reader import ReaderPlan, train_reader
 
-    plan = _plan(ReaderPlan, epochs, limit, held_out, learning_rate, rank, seed, unfit=unfit, start=start)
+    plan = _plan(ReaderPlan, epochs, limit, held_out, learning_rate, rank, seed, apart_from, unfit=unfit, start=start)
 
     def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
         return train_reader(data, out, settings, plan, origin, **how)
@@ -82,16 +90,50 @@ def reranker(
     learning_rate: Rate = None,
     rank: Rank = None,
     seed: Seed = None,
+    apart_from: ApartFrom = None,
     data_name: DataName = None,
     data_licence: Licence = "not stated",
 ) -> None:
     """Train the embedding model to put retrieved passages in order, against those that were nearly right."""
     from ..training.reranker import RerankerPlan, train_reranker
 
-    plan = _plan(RerankerPlan, epochs, limit, held_out, learning_rate, rank, seed)
+    plan = _plan(RerankerPlan, epochs, limit, held_out, learning_rate, rank, seed, apart_from)
 
     def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
         return train_reranker(data, out, settings, plan, origin, **how)
+
+    _train(invocation, data, out, data_name, data_licence, run)
+
+
+@app.command()
+@command
+def extractor(
+    invocation: Invocation,
+    data: Data,
+    out: Out,
+    epochs: Epochs = None,
+    limit: Limit = None,
+    held_out: HeldOut = None,
+    learning_rate: Rate = None,
+    rank: Rank = None,
+    seed: Seed = None,
+    unfit: Unfit = "skip",
+    start: Annotated[
+        Path | None, typer.Option("--start", metavar="DIR", help="An adapter to begin from, such as a reranker's.")
+    ] = None,
+    apart_from: ApartFrom = None,
+    data_name: DataName = None,
+    data_licence: Licence = "not stated",
+) -> None:
+    """Train the embedding model to point at the answer in a retrieved passage, or to say that it is not there."""
+    from ..training.extractor import ExtractorPlan, train_extractor
+
+    plan = _plan(
+        ExtractorPlan, epochs, limit, held_out, learning_rate, rank, seed, apart_from, unfit=unfit, start=start
+    )
+
+    def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
+        return train_extractor(data, out, settings, plan, origin, **how)
 
     _train(invocation, data, out, data_name, data_licence, run)
 
@@ -131,6 +173,7 @@ def _plan(
     learning_rate: float | None,
     rank: int | None,
     seed: int | None,
+    apart_from: list[Path] | None,
     **others: Any,
 ) -> Any:
     """The plan's own values, where no option says otherwise; the changes of another rank keep their strength."""
@@ -141,6 +184,7 @@ def _plan(
         "learning_rate": learning_rate,
         "rank": rank,
         "seed": seed,
+        "apart_from": tuple(apart_from or ()),
     }
     if rank is not None:
         given["alpha"] = 2.0 * rank

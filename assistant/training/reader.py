@@ -52,6 +52,7 @@ class ReaderPlan:
     learning_rate: float = 6e-4
     held_out: int = 600
     limit: int | None = None
+    apart_from: tuple[Path, ...] = ()
     mixture: Mixture = field(default_factory=Mixture)
     unfit: Unfit = "skip"
     start: Path | None = None
@@ -78,7 +79,9 @@ def train_reader(
     """
     watched = progress or (lambda *_: None)
     checkpoint = open_checkpoint(settings.model)
-    data = training_data(folder, settings, watched, held_out=plan.held_out, limit=plan.limit, seed=plan.seed)
+    data = training_data(
+        folder, settings, watched, held_out=plan.held_out, limit=plan.limit, seed=plan.seed, apart_from=plan.apart_from
+    )
     tally = Tally()
     tokens = _Tokens(checkpoint.tokenizer())
     epochs = [
@@ -239,6 +242,7 @@ def _card(
     facts = {
         "questions": len(data.training),
         "held out": len(data.held_out),
+        "passages left out: shared with an evaluation": data.shared,
         "examples with an answer": tally.present,
         "examples without": tally.missing,
         "left out: answer not in its passage": len(tally.unfit),

@@ -12,19 +12,14 @@ import numpy as np
 
 from ...config.schema import Settings
 from ...model.encoder_checkpoint import load_encoder
+from ...model.training.encoder_adapter import ENCODER_TARGETS, init_adapter, write_encoder_adapter
 from ...model.training.loop import train
 from ...model.training.lora import LoraOptions, parameter_count
 from ...model.training.options import TrainingOptions
 from ...model.training.pair_tokens import PairFormat, PairTokens
 from ...model.training.progress import Report, TrainingResult
 from ...model.training.ranking_batches import RankingBatches, RankingBatchOptions, RankingData
-from ...model.training.ranking_objective import (
-    ENCODER_TARGETS,
-    RankingFigures,
-    RankingObjective,
-    init_ranking,
-    write_reranker,
-)
+from ...model.training.ranking_objective import RankingFigures, RankingObjective
 from ...rag.models import find_embedding_model
 from ..dataset import Progress, Question
 from .artefacts import Card, Origin, write_artefacts
@@ -49,6 +44,7 @@ class RerankerPlan:
     cipher: float = 0.15
     held_out: int = 1000
     limit: int | None = None
+    apart_from: tuple[Path, ...] = ()
     seed: int = 0
 
 
@@ -71,7 +67,13 @@ def train_reranker(
     """
     base = find_embedding_model(settings.rag.embedding_model)
     data = training_data(
-        folder, settings, progress or (lambda *_: None), held_out=plan.held_out, limit=plan.limit, seed=plan.seed
+        folder,
+        settings,
+        progress or (lambda *_: None),
+        held_out=plan.held_out,
+        limit=plan.limit,
+        seed=plan.seed,
+        apart_from=plan.apart_from,
     )
     checkpoint = load_encoder(base.transformer)
     lora = LoraOptions(plan.rank, plan.alpha, ENCODER_TARGETS)
@@ -94,7 +96,7 @@ def train_reranker(
         keep_best=("recall@1", "max"),
     )
     frozen = {name: jax.numpy.asarray(values) for name, values in checkpoint.weights.items()}
-    trainable = init_ranking(checkpoint, lora, jax.random.key(plan.seed))
+    trainable = init_adapter(checkpoint, lora, jax.random.key(plan.seed))
     result = train(
         objective,
         trainable,
@@ -107,10 +109,11 @@ def train_reranker(
         cancel=cancel,
         fingerprint={"data": data.digest, "plan": repr(plan), "base": base.name},
     )
-    write_reranker(out, result.best, lora, base.name, pairs)
+    write_encoder_adapter(out, result.best, lora, base.name, pairs, task="SEQ_CLS", head="score")
     facts = {
         "questions": len(data.training),
         "held out": len(data.held_out),
+        "passages left out: shared with an evaluation": data.shared,
         "parameters": parameter_count(result.best.lora),
         "rank": plan.rank,
         "alpha": plan.alpha,

@@ -11,26 +11,38 @@ from pathlib import Path
 from ...config.schema import Settings
 from ..dataset import PASSAGES, QUESTIONS, GivenPassage, Progress, Question, read_passages, read_questions
 from ..errors import AssistantError
+from .overlap import shared_passages
 from .retrieved import Retrieved, retrieved
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """``held_out`` shares no passage with ``training``. ``digest`` names the files and the split."""
+    """``held_out`` shares no passage with ``training``. ``digest`` names the files and the split; ``shared`` passages
+    were left out because a data set that is measured on has them too."""
 
     passages: Sequence[GivenPassage]
     training: Sequence[Question]
     held_out: Sequence[Question]
     retrieved: Retrieved
     digest: str
+    shared: int = 0
 
 
 def training_data(
-    folder: Path, settings: Settings, report: Progress, *, held_out: int, limit: int | None = None, seed: int = 0
+    folder: Path,
+    settings: Settings,
+    report: Progress,
+    *,
+    held_out: int,
+    limit: int | None = None,
+    seed: int = 0,
+    apart_from: Sequence[Path] = (),
 ) -> TrainingData:
     """Read the data set in ``folder`` and split it by passages, about ``held_out`` questions apart.
 
     ``limit`` draws so many questions to train on. What the search finds is read or searched for: see `retrieved`.
+    Passages that one of the data sets ``apart_from`` shares (`shared_passages`) are not trained on, nor are their
+    questions.
 
     Raises:
         AssistantError: a file is missing, empty or malformed, a question names no passage, or too few are left.
@@ -40,6 +52,8 @@ def training_data(
     for question in questions:
         if question.passage_id not in known:
             raise AssistantError(f"question {question.id!r} names passage {question.passage_id!r}, which is not there")
+    shared = shared_passages(passages, [other for one in apart_from for other in read_passages(one)])
+    questions = [question for question in questions if question.passage_id not in shared]
     draw = random.Random(seed)
     apart = _apart(questions, held_out, draw)
     training = [question for question in questions if question.passage_id not in apart]
@@ -52,7 +66,8 @@ def training_data(
         )
     kept = [question for question in questions if question.passage_id in apart]
     found = retrieved(folder, passages, [*training, *kept], settings, report)
-    return TrainingData(passages, training, kept, found, _digest(folder, held_out, limit, seed))
+    unshared = {question: [one for one in ids if one not in shared] for question, ids in found.items()}
+    return TrainingData(passages, training, kept, unshared, _digest(folder, held_out, limit, seed), len(shared))
 
 
 def _apart(questions: Sequence[Question], wanted: int, draw: random.Random) -> set[str]:

@@ -67,6 +67,11 @@ class PairTokens:
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
+    def offsets(self, texts: Sequence[str]) -> list[Int[np.ndarray, "_ 2"]]:
+        """Where each of a text's tokens (`ids`) begins and ends in it, in characters (int32)."""
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(encoding.offsets, np.int32).reshape(-1, 2) for encoding in encodings]
+
     def pair(self, question: np.ndarray, passage: np.ndarray, form: PairFormat) -> Int[np.ndarray, " T"]:
         """One row of tokens, cut to ``form``."""
         question = question[: form.question_tokens]

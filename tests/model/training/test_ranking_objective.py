@@ -16,19 +16,19 @@ from capibara.model.adapter_files import read_adapter
 from capibara.model.encoder import Computation
 from capibara.model.encoder_checkpoint import EncoderCheckpoint, EncoderConfig, load_encoder, weight_shapes
 from capibara.model.errors import AdapterError
+from capibara.model.training.encoder_adapter import (
+    ENCODER_TARGETS,
+    AdapterWeights,
+    adapted,
+    init_adapter,
+    write_encoder_adapter,
+)
 from capibara.model.training.errors import InvalidOption
 from capibara.model.training.loop import train
 from capibara.model.training.lora import LoraOptions
 from capibara.model.training.options import TrainingOptions
 from capibara.model.training.pair_tokens import PairFormat
-from capibara.model.training.ranking_objective import (
-    ENCODER_TARGETS,
-    RankingFigures,
-    RankingObjective,
-    RankingWeights,
-    init_ranking,
-    write_reranker,
-)
+from capibara.model.training.ranking_objective import RankingFigures, RankingObjective
 
 CONFIG = EncoderConfig(60, 32, 1, 4, 48, 24, 2, 1e-12)
 LORA = LoraOptions(rank=4, alpha=8.0, targets=ENCODER_TARGETS)
@@ -54,7 +54,7 @@ def groups(count: int = 8, candidates: int = 4, length: int = 12, seed: int = 0)
     }
 
 
-def away_from_the_start(weights: RankingWeights) -> RankingWeights:
+def away_from_the_start(weights: AdapterWeights) -> AdapterWeights:
     """Every part random, so that no gradient is zero for the reason that its partner is."""
     leaves, tree = jax.tree.flatten(weights)
     keys = jax.random.split(jax.random.key(7), len(leaves))
@@ -62,12 +62,16 @@ def away_from_the_start(weights: RankingWeights) -> RankingWeights:
     return jax.tree.unflatten(tree, moved)
 
 
+def written(folder: Path, weights: AdapterWeights, pairs: PairFormat) -> None:
+    write_encoder_adapter(folder, weights, LORA, "tiny", pairs, task="SEQ_CLS", head="score")
+
+
 def objective(how: Computation = Computation(), dropout: float = 0.0) -> RankingObjective:  # noqa: B008
     return RankingObjective(CONFIG, LORA, how=how, dropout=dropout)
 
 
 def test_the_loss_is_the_cross_entropy_of_the_first_candidate(base: EncoderCheckpoint) -> None:
-    weights, batch = away_from_the_start(init_ranking(base, LORA, KEY)), groups()
+    weights, batch = away_from_the_start(init_adapter(base, LORA, KEY)), groups()
     batch["weights_G"][5:] = 0
     scores_GC = np.asarray(jax.jit(objective().scores)(weights, base.weights, batch), np.float64)
     shares_GC = np.exp(scores_GC) / np.exp(scores_GC).sum(axis=1, keepdims=True)
@@ -77,13 +81,13 @@ def test_the_loss_is_the_cross_entropy_of_the_first_candidate(base: EncoderCheck
 
 
 def test_an_adapter_begins_as_the_base(base: EncoderCheckpoint) -> None:
-    begun = objective().adapted(init_ranking(base, LORA, KEY), base.weights)
+    begun = adapted(init_adapter(base, LORA, KEY), base.weights, LORA.scale)
     for name, values in base.weights.items():
         np.testing.assert_array_equal(begun[name], values)
 
 
 def test_gradients_agree_with_numeric_differences_in_every_part(base: EncoderCheckpoint) -> None:
-    weights = away_from_the_start(init_ranking(base, LORA, KEY, whole=["encoder.layer.0.output.LayerNorm"]))
+    weights = away_from_the_start(init_adapter(base, LORA, KEY, whole=["encoder.layer.0.output.LayerNorm"]))
     batch = groups()
     loss = jax.jit(lambda w: objective().loss(w, base.weights, batch, KEY)[0])
     leaves, tree = jax.tree.flatten(weights)
@@ -104,9 +108,9 @@ def test_gradients_agree_with_numeric_differences_in_every_part(base: EncoderChe
 
 
 def test_recomputing_layers_changes_no_gradient(base: EncoderCheckpoint) -> None:
-    weights, batch = away_from_the_start(init_ranking(base, LORA, KEY)), groups()
+    weights, batch = away_from_the_start(init_adapter(base, LORA, KEY)), groups()
 
-    def gradient(remat: bool) -> RankingWeights:
+    def gradient(remat: bool) -> AdapterWeights:
         return jax.grad(
             lambda w: objective(Computation(remat=remat), dropout=0.1).loss(w, base.weights, batch, KEY)[0]
         )(weights)
@@ -134,7 +138,7 @@ class Repeated:
 def test_eight_groups_are_learnt_by_heart(base: EncoderCheckpoint, tmp_path: Path, compute: type, whole: list) -> None:
     batch, ranker = groups(), objective(Computation(compute))
     figures = RankingFigures(ranker, base.weights, [batch])
-    begun = init_ranking(base, LORA, KEY, whole=whole)
+    begun = init_adapter(base, LORA, KEY, whole=whole)
     options = TrainingOptions(learning_rate=1e-2, checkpoint_seconds=None)
     result = train(ranker, begun, base.weights, Repeated(batch, 120), options, tmp_path)
     after = figures(result.trainable)
@@ -143,7 +147,7 @@ def test_eight_groups_are_learnt_by_heart(base: EncoderCheckpoint, tmp_path: Pat
 
 
 def test_figures_rank_the_gold_behind_ties_and_pass_over_fillers(base: EncoderCheckpoint) -> None:
-    weights, batch = init_ranking(base, LORA, KEY), groups(3, 4)
+    weights, batch = init_adapter(base, LORA, KEY), groups(3, 4)
     tied = weights._replace(head=jax.tree.map(jnp.zeros_like, weights.head))
     found = RankingFigures(objective(), base.weights, [batch])(tied)
     assert found == pytest.approx({"recall@1": 0.0, "mrr": 0.25, "loss": np.log(4)})
@@ -160,8 +164,8 @@ def test_what_is_written_scores_as_what_was_trained(base: EncoderCheckpoint, tmp
     import torch
     from transformers import BertConfig, BertModel
 
-    weights, batch = away_from_the_start(init_ranking(base, LORA, KEY, whole=["embeddings.LayerNorm"])), groups()
-    write_reranker(tmp_path, weights, LORA, "tiny", PairFormat(24, 8))
+    weights, batch = away_from_the_start(init_adapter(base, LORA, KEY, whole=["embeddings.LayerNorm"])), groups()
+    written(tmp_path, weights, PairFormat(24, 8))
     tensors = {
         name.removeprefix("base_model.model."): values
         for name, values in load_file(tmp_path / "adapter_model.safetensors").items()
@@ -191,8 +195,8 @@ def test_what_is_written_scores_as_what_was_trained(base: EncoderCheckpoint, tmp
 
 
 def test_the_adapter_tells_what_it_was_trained_on(base: EncoderCheckpoint, tmp_path: Path) -> None:
-    weights = init_ranking(base, LORA, KEY)
-    write_reranker(tmp_path, weights, LORA, "tiny", PairFormat(24, 8))
+    weights = init_adapter(base, LORA, KEY)
+    written(tmp_path, weights, PairFormat(24, 8))
     adapter = read_adapter(tmp_path)
     assert (adapter.base_name, adapter.rank, adapter.alpha, adapter.task) == ("tiny", 4, 8.0, "SEQ_CLS")
     assert set(adapter.whole) == {"score.weight", "score.bias"}
@@ -202,10 +206,10 @@ def test_the_adapter_tells_what_it_was_trained_on(base: EncoderCheckpoint, tmp_p
 
 
 def test_values_beyond_float16_are_not_written(base: EncoderCheckpoint, tmp_path: Path) -> None:
-    weights = init_ranking(base, LORA, KEY)
+    weights = init_adapter(base, LORA, KEY)
     weights = weights._replace(head=weights.head._replace(bias=jnp.array([1e6])))
     with pytest.raises(AdapterError, match=r"score\.bias"):
-        write_reranker(tmp_path, weights, LORA, "tiny", PairFormat())
+        written(tmp_path, weights, PairFormat())
 
 
 def test_wrong_options_are_named(base: EncoderCheckpoint) -> None:
@@ -214,9 +218,9 @@ def test_wrong_options_are_named(base: EncoderCheckpoint) -> None:
     with pytest.raises(InvalidOption, match=r"dropout is 1\.0"):
         objective(dropout=1.0)
     with pytest.raises(InvalidOption, match=r"encoder\.layer\.9"):
-        init_ranking(base, LORA, KEY, whole=["encoder.layer.9"])
+        init_adapter(base, LORA, KEY, whole=["encoder.layer.9"])
     with pytest.raises(AdapterError, match="q_proj"):
-        init_ranking(base, LoraOptions(), KEY)
+        init_adapter(base, LoraOptions(), KEY)
 
 
 def test_a_folder_read_and_trained_has_the_bases_name(base: EncoderCheckpoint, tmp_path: Path) -> None:

@@ -1,0 +1,208 @@
+"""Trains the extractive reader: a cross-encoder over the embedding model that points at the answer in a passage."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ...config.schema import Settings
+from ...model.encoder_checkpoint import load_encoder
+from ...model.training.encoder_adapter import ENCODER_TARGETS, begun_from, init_adapter, write_encoder_adapter
+from ...model.training.loop import train
+from ...model.training.lora import LoraOptions, parameter_count
+from ...model.training.options import TrainingOptions
+from ...model.training.pair_tokens import PairFormat, PairTokens
+from ...model.training.progress import Report, TrainingResult
+from ...model.training.span_batches import SpanBatches, SpanBatchOptions, SpanData, TokenSpan
+from ...model.training.span_objective import SpanFigures, SpanObjective
+from ...rag.models import find_embedding_model
+from ..dataset import Progress, Question
+from ..errors import AssistantError
+from ..scoring import holds, normalised
+from .artefacts import Card, Origin, write_artefacts
+from .reader_examples import Unfit
+from .source import TrainingData, training_data
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractorPlan:
+    """How an extractive reader is trained; the defaults made the bundled one.
+
+    ``update_tokens`` is about what one update sees, of which ``batch_tokens`` at a time; ``wrong`` is the chance that a
+    question is also shown with a passage that was found for it and does not answer. ``start`` is the folder of another
+    adapter over the same encoder to begin from, such as a reranker's: that has learnt to read a question and a passage
+    together.
+    """
+
+    rank: int = 112
+    alpha: float = 224.0
+    epochs: int = 1
+    update_tokens: int = 6144
+    batch_tokens: int = 2048
+    learning_rate: float = 4e-4
+    wrong: float = 0.25
+    held_out: int = 600
+    limit: int | None = None
+    apart_from: tuple[Path, ...] = ()
+    unfit: Unfit = "skip"
+    start: Path | None = None
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class _Made:
+    """Examples, and the questions whose answer is not in their passage."""
+
+    data: SpanData
+    unfit: list[str] = field(default_factory=list)
+
+
+def train_extractor(
+    folder: Path,
+    out: Path,
+    settings: Settings,
+    plan: ExtractorPlan,
+    origin: Origin,
+    *,
+    report: Report | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> TrainingResult:
+    """Train on the data set in ``folder``; ``out`` gets the adapter, its card and, in ``run/``, what resumes the run.
+
+    Raises:
+        AssistantError: the data set is missing or malformed, or an answer is not in its passage and is to be refused.
+        ModelError: the adapter to begin from cannot be read, or is another encoder's.
+        TrainingError: the run cannot begin or go on; the last good weights are kept.
+    """
+    base = find_embedding_model(settings.rag.embedding_model)
+    data = training_data(
+        folder,
+        settings,
+        progress or (lambda *_: None),
+        held_out=plan.held_out,
+        limit=plan.limit,
+        seed=plan.seed,
+        apart_from=plan.apart_from,
+    )
+    checkpoint = load_encoder(base.transformer)
+    lora = LoraOptions(plan.rank, plan.alpha, ENCODER_TARGETS)
+    objective = SpanObjective(checkpoint.config, lora)
+    tokens, pairs = PairTokens(base.transformer), PairFormat()
+    texts = [passage.text for passage in data.passages]
+    passages, offsets = tokens.ids(texts), tokens.offsets(texts)
+    made = _spans(data, data.training, tokens, passages, offsets, plan.unfit)
+    apart = _spans(data, data.held_out, tokens, passages, offsets, plan.unfit)
+    batching = SpanBatchOptions(plan.batch_tokens, wrong=plan.wrong, seed=plan.seed)
+    frozen = {name: jax.numpy.asarray(values) for name, values in checkpoint.weights.items()}
+    trainable = init_adapter(checkpoint, lora, jax.random.key(plan.seed), scores=2)
+    if plan.start is not None:
+        trainable = begun_from(plan.start, trainable, lora)
+    result = train(
+        objective,
+        trainable,
+        frozen,
+        SpanBatches(made.data, tokens, pairs, batching),
+        TrainingOptions(
+            epochs=plan.epochs,
+            accumulate=max(1, plan.update_tokens // plan.batch_tokens),
+            learning_rate=plan.learning_rate,
+            schedule="linear",
+            warmup_fraction=0.05,
+            weight_decay=0.01,
+            seed=plan.seed,
+            keep_best=("loss", "min"),
+        ),
+        out / "run",
+        # The same windows and passages at every evaluation.
+        evaluate=SpanFigures(
+            objective, frozen, SpanBatches(apart.data, tokens, pairs, replace(batching, wrong=1.0)).epoch(0)
+        ),
+        report=report,
+        cancel=cancel,
+        fingerprint={"data": data.digest, "plan": repr(plan), "base": base.name},
+    )
+    write_encoder_adapter(out, result.best, lora, base.name, pairs, task="QUESTION_ANS", head="qa_outputs")
+    write_artefacts(out, _card(plan, data, made, result, base.name, origin))
+    return result
+
+
+def _spans(
+    data: TrainingData,
+    questions: Sequence[Question],
+    tokens: PairTokens,
+    passages: Sequence[np.ndarray],
+    offsets: Sequence[np.ndarray],
+    unfit: Unfit,
+) -> _Made:
+    place = {passage.id: number for number, passage in enumerate(data.passages)}
+    normal = [normalised(passage.text) for passage in data.passages]
+    kept, spans, left_out = [], [], []
+    for question in questions:
+        gold = place[question.passage_id]
+        found = answer_spans(question.answers[:1], data.passages[gold].text, offsets[gold])
+        if found:
+            kept.append(question)
+            spans.append(found)
+        elif unfit == "refuse":
+            raise AssistantError(f"question {question.id!r}: {question.answers[:1]} is not in its passage")
+        else:
+            left_out.append(question.id)
+    if not kept:
+        raise AssistantError(f"no example can be made: {len(left_out)} answers are not in their passage")
+    wrong = [
+        [
+            place[one]
+            for one in data.retrieved[question.id]
+            if one != question.passage_id and not holds(normal[place[one]], question.answers)
+        ]
+        for question in kept
+    ]
+    gold = [place[question.passage_id] for question in kept]
+    asked = tokens.ids([question.question for question in kept])
+    return _Made(SpanData(asked, passages, gold, spans, wrong), left_out)
+
+
+def answer_spans(answers: Sequence[str], text: str, offsets_T2: np.ndarray) -> list[TokenSpan]:
+    """Every place in ``text`` where one of ``answers`` stands as whole tokens; those cut by a token are passed over."""
+    firsts = {int(begin): token for token, (begin, _) in enumerate(offsets_T2)}
+    lasts = {int(end): token for token, (_, end) in enumerate(offsets_T2)}
+    found = []
+    for answer in filter(None, map(str.strip, answers)):
+        begin = text.find(answer)
+        while begin >= 0:
+            first, last = firsts.get(begin), lasts.get(begin + len(answer))
+            if first is not None and last is not None and first <= last:
+                found.append(TokenSpan(first, last))
+            begin = text.find(answer, begin + 1)
+    return sorted(set(found))
+
+
+def _card(
+    plan: ExtractorPlan, data: TrainingData, made: _Made, result: TrainingResult, base: str, origin: Origin
+) -> Card:
+    facts = {
+        "questions": len(data.training),
+        "held out": len(data.held_out),
+        "passages left out: shared with an evaluation": data.shared,
+        "left out: answer not in its passage": len(made.unfit),
+        "parameters": parameter_count(result.best.lora),
+        "rank": plan.rank,
+        "alpha": plan.alpha,
+        "epochs": plan.epochs,
+        "tokens per update, at most": plan.update_tokens,
+        "chance of a wrong passage": plan.wrong,
+        "learning rate": plan.learning_rate,
+        "begun from": plan.start.name if plan.start else "the base",
+        "ended": result.reason,
+    }
+    purpose = (
+        "Points at the words of a passage that answer a question, or at none: low-rank changes to every linear map of "
+        "the base and two linear scores of each token's state."
+    )
+    return Card("Extractive reader", purpose, base, origin, facts, result)
