@@ -13,6 +13,8 @@ from ..config.schema import Settings
 from ..model.errors import ModelError
 from ..model.protocol import FinishReason, LanguageModel, Sampling
 from ..rag.analysis import detect_language
+from ..rag.errors import RagError
+from ..rag.extractive_reader import ExtractiveReader
 from ..rag.library import Library
 from ..rag.parts import SearchParts
 from ..rag.values import Passage, SearchResult
@@ -20,6 +22,7 @@ from .citations import MarkerFilter, cite
 from .condense import condense, refers_back
 from .conversations import Turn
 from .evidence import Evidence, rank_sentences, select
+from .extraction import extract
 from .grounding import Grounded, ground
 from .loading import LoadedModel
 from .prompts import Prompt, compose_prompt, reader_prompt
@@ -103,6 +106,8 @@ class Answerer:
             composition := self._prompt(draft, lambda model: self._to_compose(draft, model, result, history), cancel)
         ):
             yield from self._composed(draft, *composition, cancel)
+        elif settings.assistant.answer_style in ("short", "sentence") and self._parts.extractor is not None:
+            yield from self._extracted(draft, self._parts.extractor, result, ranked)
         elif settings.assistant.answer_style in ("short", "sentence") and (
             reading := self._prompt(draft, lambda model: self._to_read(draft, model, result), cancel)
         ):
@@ -140,6 +145,28 @@ class Answerer:
             blank = " " if marker > 1 else ""
             yield draft.say(f"{blank}{quoted(evidence.text, draft.language)} [{marker}]")
         draft.usage = dataclasses.replace(draft.usage, passages_used=len({one.passage.chunk.id for one in chosen}))
+
+    def _extracted(
+        self, draft: _Draft, extractor: ExtractiveReader, result: SearchResult, ranked: Sequence[Evidence]
+    ) -> Iterator[AnswerEvent]:
+        """The words that the extractive reader points at."""
+        began, drawn = time.perf_counter(), self._drawn(result)
+        try:
+            found = extract(extractor, draft.question, drawn, self._settings.assistant.abstain_bias)
+        except RagError as error:
+            draft.degraded.append(f"quotes only: {error}")
+            yield from self._quoted(draft, ranked)
+            return
+        draft.timings["read"] = time.perf_counter() - began
+        draft.usage = dataclasses.replace(draft.usage, passages_used=len(drawn))
+        if found is None:
+            draft.abstained = True
+            yield draft.say(not_found(draft.language))
+        elif not _agreed(found, ranked[0], draft.language):
+            draft.removed_phrases += 1
+            yield from self._quoted(draft, ranked)
+        else:
+            yield self._phrased(draft, found)
 
     def _prompt(
         self, draft: _Draft, build: Callable[[LanguageModel], Prompt], cancel: threading.Event

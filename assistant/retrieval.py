@@ -19,6 +19,11 @@ class SearchPart:
         self._settings = settings
         self._parts: SearchParts | None = None
 
+    def differs(self, settings: RagSettings) -> str:
+        """The key to blame where models cannot be opened with ``settings``, which differ from this part's."""
+        same_reranker = settings.reranker == self._settings.reranker
+        return "rag.extractor" if same_reranker and settings.extractor != self._settings.extractor else "rag.reranker"
+
     @property
     def asked(self) -> bool:
         return self._parts is not None
@@ -35,10 +40,10 @@ class SearchPart:
 
 
 class SearchModels:
-    """The `Subscriber` for the reranker and the embedding model (its batches; another model needs a restart)."""
+    """The `Subscriber` for what searches and reads with encoders. Another embedding model needs a restart."""
 
     name = "search"
-    keys = ("rag.reranker", "rag.embedding_model", "rag.embedding_backend", "rag.embedding_batch")
+    keys = ("rag.reranker", "rag.extractor", "rag.embedding_model", "rag.embedding_backend", "rag.embedding_batch")
 
     def __init__(self, library: Library) -> None:
         self._library = library
@@ -55,7 +60,7 @@ class SearchModels:
                 if before.asked:
                     found.warm_up()
             except RagError as error:
-                raise Objection("rag.reranker", str(error)) from error
+                raise Objection(before.differs(settings.rag), str(error)) from error
         return part
 
     def activate(self, part: SearchPart) -> None:

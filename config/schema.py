@@ -108,6 +108,12 @@ class RagSettings(Section):
         "cross-encoder folder or cached hub name, 'late-interaction', 'none'; auto: what is there",
         takes="file or name",
     )
+    extractor: str = setting(
+        "auto",
+        "adapter (PEFT folder) over the embedding model that points at the answer in a passage; auto: the bundled one, "
+        "if it was made for that model; none: the language model reads",
+        takes="file or name",
+    )
     rerank_top: int = setting(20, "fused passages that are reranked", ge=1, le=200)
     rerank_mix: Fraction = setting(0.5, "weight of the reranker's score against the fused one")
     top_k: int = setting(10, "passages a search returns", ge=1, le=100)

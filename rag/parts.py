@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from ..config.schema import RagSettings
 from .embedding import open_embedder
+from .extractive_reader import ExtractiveReader, open_extractor
 from .protocols import Embedder, Reranker
 from .reranking import open_reranker
 
@@ -18,6 +19,7 @@ class SearchParts:
 
     embedder: Embedder
     reranker: Reranker | None
+    extractor: ExtractiveReader | None = None
 
     def warm_up(self) -> None:
         """Load them.
@@ -26,13 +28,14 @@ class SearchParts:
             BackendUnavailable: one cannot be loaded.
         """
         self.embedder.warm_up()
-        if self.reranker is not None:
-            self.reranker.warm_up()
+        for part in (self.reranker, self.extractor):
+            if part is not None:
+                part.warm_up()
 
 
 def models_of(settings: RagSettings) -> tuple[object, ...]:
     """What two settings have in common that run the same models."""
-    return (*embedding_of(settings), settings.reranker)
+    return (*embedding_of(settings), settings.reranker, settings.extractor)
 
 
 def embedding_of(settings: RagSettings) -> tuple[object, ...]:
@@ -41,12 +44,13 @@ def embedding_of(settings: RagSettings) -> tuple[object, ...]:
 
 
 class OpenModels:
-    """Opens embedding models and rerankers, and forgets those that nobody holds any more. Thread-safe."""
+    """Opens encoders of all three kinds, and forgets those that nobody holds any more. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._embedders: WeakValueDictionary[tuple, Embedder] = WeakValueDictionary()
         self._rerankers: WeakValueDictionary[tuple, Reranker] = WeakValueDictionary()
+        self._extractors: WeakValueDictionary[tuple, ExtractiveReader] = WeakValueDictionary()
 
     def embedder(self, settings: RagSettings) -> Embedder:
         """The embedding model of ``settings``, light until it is used.
@@ -62,7 +66,7 @@ class OpenModels:
             return found
 
     def parts(self, settings: RagSettings) -> SearchParts:
-        """Embedding model and reranker of ``settings``.
+        """Embedding model, reranker and extractive reader of ``settings``.
 
         Raises:
             ModelNotFound: one of their folders is missing or incomplete.
@@ -73,4 +77,8 @@ class OpenModels:
             reranker = self._rerankers.get(key)
             if reranker is None and (reranker := open_reranker(settings, embedder)) is not None:
                 self._rerankers[key] = reranker
-            return SearchParts(embedder, reranker)
+            key = (settings.extractor, id(embedder))
+            extractor = self._extractors.get(key)
+            if extractor is None and (extractor := open_extractor(settings)) is not None:
+                self._extractors[key] = extractor
+            return SearchParts(embedder, reranker, extractor)

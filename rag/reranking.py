@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 
 from ..config.schema import RagSettings
 from .analysis import detect_language
+from .encoder_adapter import adapter_base, is_adapter
 from .errors import BackendUnavailable, ModelNotFound
 from .models import find_embedding_model, find_model_folder
 from .protocols import Embedder, Reranker
-from .ranking_adapter import adapter_base, is_adapter
 from .silence import silent_transformers
 from .stop_words import STOP_WORDS
 
@@ -42,7 +42,8 @@ def open_reranker(settings: RagSettings, embedder: Embedder, bundled: Path = _BU
     if settings.reranker == "none":
         return None
     if settings.reranker == "auto" and is_adapter(bundled):
-        from .adapter_reranker import open_adapter_reranker, same_base
+        from .adapter_reranker import open_adapter_reranker
+        from .merged_encoder import same_base
 
         if same_base(adapter_base(bundled), find_embedding_model(settings.embedding_model).name):
             return open_adapter_reranker(bundled, settings)

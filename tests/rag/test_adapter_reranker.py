@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -15,40 +14,17 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from capibara.config.schema import RagSettings
-from capibara.rag.adapter_reranker import AdapterReranker, open_adapter_reranker, same_base
+from capibara.rag.adapter_reranker import AdapterReranker, open_adapter_reranker
 from capibara.rag.embedding import TransformerEmbedder, open_embedder
 from capibara.rag.errors import ModelNotFound
+from capibara.rag.merged_encoder import same_base
 from capibara.rag.models import find_embedding_model
 from capibara.rag.reranking import LateInteractionReranker, open_reranker
 
+from .adapters import MAX_TOKENS, QUESTION_TOKENS, hidden_states, tensors_of, write_adapter
 from .reranker_conformance import PASSAGES, RerankerConformance
 
-RANK, ALPHA, WIDTH = 4, 8, 32
 LONG = "river boat and lake " * 40
-
-
-def write_adapter(folder: Path, base: Path, *, deviation: float = 0.2, **config: object) -> Path:
-    """A random adapter on every linear map of the layers of ``base``, in PEFT's layout."""
-    rng = np.random.default_rng(0)
-    weights = load_file(base / "model.safetensors")
-    width = weights["embeddings.word_embeddings.weight"].shape[1]
-    tensors = {"score.weight": rng.normal(0, 1, (1, width)), "score.bias": rng.normal(0, 1, 1)}
-    for name, values in weights.items():
-        if name.startswith("encoder") and values.ndim == 2:
-            module = name.removesuffix(".weight")
-            tensors[f"{module}.lora_A.weight"] = rng.normal(0, deviation, (RANK, values.shape[1]))
-            tensors[f"{module}.lora_B.weight"] = rng.normal(0, deviation, (values.shape[0], RANK))
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {f"base_model.model.{name}": values.astype(np.float16) for name, values in tensors.items()},
-        folder / "adapter_model.safetensors",
-    )
-    settings = {
-        "peft_type": "LORA", "task_type": "SEQ_CLS", "r": RANK, "lora_alpha": ALPHA, "bias": "none",
-        "base_model_name_or_path": f"owner/{base.name}", "capibara_pairs": {"max_tokens": 40, "question_tokens": 8},
-    }  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(settings | config))
-    return folder
 
 
 def change_tensors(folder: Path, change: Callable[[dict[str, np.ndarray]], None]) -> None:
@@ -78,31 +54,16 @@ class TestAdapterReranker(RerankerConformance):
 
 
 def reference_scores(adapter: Path, base: Path, query: str, passages: list[str]) -> np.ndarray:
-    """The formula itself, in torch: merged weights, one pair at a time."""
-    import torch
+    """The formula itself."""
     from tokenizers import Tokenizer
-    from transformers import BertModel
 
-    tensors = {
-        name.removeprefix("base_model.model."): torch.from_numpy(values.astype(np.float32))
-        for name, values in load_file(adapter / "adapter_model.safetensors").items()
-    }
-    model = BertModel.from_pretrained(base, add_pooling_layer=False).eval()
-    for name, parameter in model.named_parameters():
-        module = name.removesuffix(".weight")
-        if f"{module}.lora_A.weight" in tensors:
-            change = tensors[f"{module}.lora_B.weight"] @ tensors[f"{module}.lora_A.weight"]
-            parameter.data += ALPHA / RANK * change
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    tokenizer, tensors = Tokenizer.from_file(str(base / "tokenizer.json")), tensors_of(adapter)
     cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    scores = []
-    for passage in passages:
-        head = [cls, *tokenizer.encode(query, add_special_tokens=False).ids[:8], sep]
-        ids = [*head, *tokenizer.encode(passage, add_special_tokens=False).ids[: 40 - len(head) - 1], sep]
-        with torch.inference_mode():
-            first = model(torch.tensor([ids])).last_hidden_state[0, 0]
-        scores.append(float(first @ tensors["score.weight"][0] + tensors["score.bias"][0]))
-    return np.array(scores)
+    head = [cls, *tokenizer.encode(query, add_special_tokens=False).ids[:QUESTION_TOKENS], sep]
+    room = MAX_TOKENS - len(head) - 1
+    rows = [[*head, *tokenizer.encode(one, add_special_tokens=False).ids[:room], sep] for one in passages]
+    states = hidden_states(adapter, base, rows)
+    return np.array([state[0] @ tensors["score.weight"][0] + tensors["score.bias"][0] for state in states])
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
@@ -147,10 +108,10 @@ def test_threads_get_what_one_caller_gets(adapter: Path, tiny_model: Path) -> No
 def test_it_is_light_until_it_is_warmed_up(adapter: Path, tiny_model: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CAPIBARA_CACHE_DIR", str(tmp_path / "cache"))
     reranker = open_adapter_reranker(adapter, settings(tiny_model))
-    assert not (tmp_path / "cache" / "reranking").exists()
+    assert not (tmp_path / "cache" / "adapted").exists()
     assert reranker.backend is None
     reranker.warm_up()
-    (merged,) = (tmp_path / "cache" / "reranking").iterdir()
+    (merged,) = (tmp_path / "cache" / "adapted").iterdir()
     before = {path: path.stat().st_mtime_ns for path in merged.rglob("*")}
     again = open_adapter_reranker(adapter, settings(tiny_model))
     again.warm_up()
@@ -165,7 +126,7 @@ def test_another_adapter_or_another_base_gets_a_merged_copy_of_its_own(
     change_tensors(own_adapter, lambda tensors: tensors.update({HEAD: -tensors[HEAD]}))
     second = open_adapter_reranker(own_adapter, settings(tiny_model)).score("river boat", PASSAGES)
     assert not np.allclose(first, second, atol=1e-2)
-    assert len(list((tmp_path / "cache" / "reranking").iterdir())) == 2
+    assert len(list((tmp_path / "cache" / "adapted").iterdir())) == 2
 
 
 HEAD = "base_model.model.score.weight"
@@ -186,12 +147,12 @@ def test_a_second_start_needs_no_torch(adapter: Path, tiny_model: Path) -> None:
 def test_a_failed_merge_leaves_nothing_behind(own_adapter: Path, tiny_model: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CAPIBARA_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "reranking").write_text("in the way")
-    with pytest.raises(ModelNotFound, match=r"cache folder .*reranking cannot be written"):
+    (tmp_path / "cache" / "adapted").write_text("in the way")
+    with pytest.raises(ModelNotFound, match=r"cache folder .*adapted cannot be written"):
         open_adapter_reranker(own_adapter, settings(tiny_model)).warm_up()
-    (tmp_path / "cache" / "reranking").unlink()
+    (tmp_path / "cache" / "adapted").unlink()
     open_adapter_reranker(own_adapter, settings(tiny_model)).warm_up()
-    assert len(list((tmp_path / "cache" / "reranking").iterdir())) == 1
+    assert len(list((tmp_path / "cache" / "adapted").iterdir())) == 1
 
 
 def wider(tensors: dict[str, np.ndarray]) -> None:

@@ -1,9 +1,10 @@
-"""An adapter that makes a reranker of an encoder, read from a folder in the layout of Hugging Face's PEFT.
+"""An adapter that makes a reranker or an extractive reader of an encoder, read from a folder in PEFT's layout.
 
 ``adapter_config.json`` names the base, the rank and alpha; ``adapter_model.safetensors`` holds, after the prefix
 ``base_model.model.``, ``<module>.lora_A.weight`` [R, K] and ``<module>.lora_B.weight`` [N, R] for each adapted matrix
-W [N, K], which becomes W + (alpha / R) · B · A (LoRA: Hu et al., 2106.09685); the head, ``score.weight`` [1, D] and
-``score.bias`` [1]; and weights that were trained outright, by their names.
+W [N, K], which becomes W + (alpha / R) · B · A (LoRA: Hu et al., 2106.09685); the head, of one score or of two (where
+an answer begins and ends), ``score.weight`` [1, D] and ``score.bias`` [1] or ``qa_outputs.weight`` [2, D] and
+``qa_outputs.bias`` [2]; and weights that were trained outright, by their names.
 """
 
 from __future__ import annotations
@@ -32,6 +33,20 @@ _NOT_PLAIN = ("use_dora", "use_rslora", "fan_in_fan_out", "rank_pattern", "alpha
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """What an adapter's own linear map is called, how many scores it gives, and for what."""
+
+    name: str
+    scores: int
+    purpose: str
+
+
+RANKING_HEAD = Head("score", 1, "reranker")
+SPAN_HEAD = Head("qa_outputs", 2, "extractive reader")
+_HEADS = (RANKING_HEAD, SPAN_HEAD)
+
+
+@dataclass(frozen=True, slots=True)
 class PairFormat:
     """Tokens of a pair at most, special ones among them, and of its question: as the adapter was trained."""
 
@@ -40,7 +55,7 @@ class PairFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class RankingAdapter:
+class EncoderAdapter:
     """``tensors`` are all of the file's, float32, without the prefix; ``digest`` names the content of both files."""
 
     folder: Path
@@ -50,20 +65,24 @@ class RankingAdapter:
     tensors: Mapping[str, np.ndarray]
     digest: str
 
-    def head(self, dimension: int) -> tuple[Float[np.ndarray, " D"], float]:
-        """Weights and bias that turn a hidden state into a score.
+    def head(self, head: Head, dimension: int) -> tuple[Float[np.ndarray, "S D"], Float[np.ndarray, " S"]]:
+        """Weights and bias that turn a hidden state into scores.
 
         Raises:
             ModelNotFound: they are missing, or made for another width.
         """
-        weight, bias = self.tensors.get("score.weight"), self.tensors.get("score.bias")
-        if weight is None or bias is None:
-            raise ModelNotFound(f"{self.folder}: it has no score.weight and score.bias, so it is no reranker's adapter")
-        if weight.shape != (1, dimension) or bias.shape != (1,):
+        weight_SD, bias_S = self.tensors.get(f"{head.name}.weight"), self.tensors.get(f"{head.name}.bias")
+        if weight_SD is None or bias_S is None:
             raise ModelNotFound(
-                f"{self.folder}: made for {self.base_name}, its head is {_by(weight.shape)}; 1×{dimension} is needed"
+                f"{self.folder}: it has no {head.name}.weight and {head.name}.bias, "
+                f"so it is no {head.purpose}'s adapter"
             )
-        return weight[0], float(bias[0])
+        if weight_SD.shape != (head.scores, dimension) or bias_S.shape != (head.scores,):
+            raise ModelNotFound(
+                f"{self.folder}: made for {self.base_name}, its head is {_by(weight_SD.shape)}; "
+                f"{head.scores}×{dimension} is needed"
+            )
+        return weight_SD, bias_S
 
     def merge_into(self, weights: Mapping[str, np.ndarray], base_name: str) -> dict[str, np.ndarray]:
         """``weights`` of the base with the adapter worked in.
@@ -95,7 +114,7 @@ class RankingAdapter:
                         f"{self.folder / WEIGHTS_FILE}: the two factors of {module} do not fit together"
                     )
                 yield f"{module}.weight", np.float32(self.scale) * (up_NR @ values)
-            elif not name.endswith(_UP) and not name.startswith("score."):
+            elif not name.endswith(_UP) and name.partition(".")[0] not in {head.name for head in _HEADS}:
                 yield name, values
 
 
@@ -108,12 +127,12 @@ def adapter_base(folder: Path) -> str:
     """The name of the model that the adapter in ``folder`` was made for; its weights are not read.
 
     Raises:
-        ModelNotFound: as `read_ranking_adapter`.
+        ModelNotFound: as `read_encoder_adapter`.
     """
     return str(_config(folder).get("base_model_name_or_path") or "")
 
 
-def read_ranking_adapter(folder: Path) -> RankingAdapter:
+def read_encoder_adapter(folder: Path) -> EncoderAdapter:
     """The adapter in ``folder``, whole, its files checked against ``SHA256SUMS`` where there is one.
 
     Raises:
@@ -139,7 +158,7 @@ def read_ranking_adapter(folder: Path) -> RankingAdapter:
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
         raise ModelNotFound(f"{folder / CONFIG_FILE}: r is {rank!r} and lora_alpha {alpha!r}; two numbers are needed")
-    return RankingAdapter(
+    return EncoderAdapter(
         folder,
         base_name=str(config.get("base_model_name_or_path") or ""),
         scale=alpha / rank,

@@ -1,0 +1,146 @@
+"""An extractive reader: a small adapter over the embedding model points at the words of a passage that answer.
+
+Devlin et al. 2019, arXiv:1810.04805, section 4.3: two scores of every token's last hidden state say how well an answer
+begins and ends there; those of the first token, which stands for the whole, say that the passage does not answer.
+
+Axes: W windows, T tokens of a window, D width, S scores (begins, ends).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from ..config.schema import RagSettings
+from .batching import encoded
+from .encoder_adapter import SPAN_HEAD, adapter_base, is_adapter
+from .merged_encoder import MergedEncoder, base_of, same_base
+from .models import EmbeddingModel, find_embedding_model, find_model_folder
+
+_BUNDLED = Path(__file__).parent / "adapters" / "extractor"
+_BATCH = 32
+_LONGEST = 30
+"""Tokens of an answer at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSpan:
+    """The words of a passage that answer best; ``start`` and ``end`` are characters of its text.
+
+    ``score`` is how much better they do than "this passage does not answer": the logarithm of the ratio of the two
+    probabilities, 0 where both are as likely.
+    """
+
+    start: int
+    end: int
+    score: float
+
+
+class ExtractiveReader:
+    """Finds answers in passages. Light to construct; loads on `warm_up` or first use. Thread-safe."""
+
+    def __init__(self, folder: Path, base: EmbeddingModel, backend: str = "auto", name: str | None = None) -> None:
+        """``folder`` holds the adapter, ``base`` is the encoder it was made for, ``backend`` one of `backends_for`."""
+        self.name = name or folder.name
+        self._folder, self._base, self._choice = folder, base, backend
+        self._lock = threading.Lock()
+        self._parts: _Parts | None = None
+
+    def warm_up(self) -> None:
+        """Merge and convert, on the first use on this machine, and load.
+
+        Raises:
+            ModelNotFound: a file is missing or damaged, or the adapter was made for another base.
+            BackendUnavailable: no engine can run the model.
+        """
+        self._loaded().encoder.engine.get()
+
+    def read(self, question: str, passages: Sequence[str]) -> list[AnswerSpan | None]:
+        """The best span of each passage, however bad it is; None where a passage has no words."""
+        best: list[AnswerSpan | None] = [None] * len(passages)
+        if not passages:
+            return best
+        parts = self._loaded()
+        windows = list(parts.windows(question, passages))
+        tokens = [window.tokens for window in windows]
+        for rows, _, hidden_WTD in encoded(parts.encoder.engine.get(), tokens, self._base.padding, _BATCH):
+            scores_WTS = hidden_WTD @ parts.weight_SD.T + parts.bias_S
+            for row, scores_TS in zip(rows, scores_WTS, strict=True):
+                window = windows[row]
+                span, known = window.best(scores_TS), best[window.passage]
+                if known is None or span.score > known.score:
+                    best[window.passage] = span
+        return best
+
+    def _loaded(self) -> _Parts:
+        with self._lock:
+            if self._parts is None:
+                encoder = MergedEncoder.load(self._folder, self._base, self._choice, self.name, "extractive reader")
+                self._parts = _Parts(encoder, *encoder.adapter.head(SPAN_HEAD, self._base.dimension))
+            return self._parts
+
+
+def open_extractor(settings: RagSettings, bundled: Path = _BUNDLED) -> ExtractiveReader | None:
+    """The extractive reader that ``settings`` name; None for "none".
+
+    "auto" is the adapter in ``bundled`` where it is there and was made for the embedding model, otherwise none.
+
+    Raises:
+        ModelNotFound: the folder is missing, or the base of its adapter is not here.
+    """
+    if settings.extractor == "none":
+        return None
+    if settings.extractor == "auto":
+        if not is_adapter(bundled):
+            return None
+        base = find_embedding_model(settings.embedding_model)
+        fits = same_base(adapter_base(bundled), base.name)
+        return ExtractiveReader(bundled, base, settings.embedding_backend) if fits else None
+    folder = find_model_folder(settings.extractor)
+    return ExtractiveReader(folder, base_of(folder, settings), settings.embedding_backend, settings.extractor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A row of tokens; the passage's begin at ``first``, and ``places`` are their characters [T, 2] in its text."""
+
+    passage: int
+    tokens: list[int]
+    first: int
+    places: list[tuple[int, int]]
+
+    def best(self, scores_TS: Float[np.ndarray, "T S"]) -> AnswerSpan:
+        inside = slice(self.first, self.first + len(self.places))
+        begins_T, ends_T = scores_TS[inside, 0], scores_TS[inside, 1]
+        sums_TT = begins_T[:, None] + ends_T[None]
+        possible_TT = np.triu(np.ones_like(sums_TT, bool)) & ~np.triu(np.ones_like(sums_TT, bool), _LONGEST)
+        first, last = divmod(int(np.where(possible_TT, sums_TT, -np.inf).argmax()), len(self.places))
+        score = float(sums_TT[first, last] - scores_TS[0].sum())
+        return AnswerSpan(self.places[first][0], self.places[last][1], score)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is loaded."""
+
+    encoder: MergedEncoder
+    weight_SD: Float[np.ndarray, "S D"]  # noqa: N815
+    bias_S: Float[np.ndarray, " S"]  # noqa: N815
+
+    def windows(self, question: str, passages: Sequence[str]) -> Iterator[_Window]:
+        """Every passage whole, or in windows of which each begins in the middle of the one before."""
+        tokens = self.encoder.tokens
+        asked, *texts = tokens.encodings([question, *passages])
+        head = [tokens.first, *asked.ids[: tokens.form.question_tokens], tokens.last]
+        room = tokens.form.max_tokens - len(head) - 1
+        for passage, text in enumerate(texts):
+            last = max(0, len(text.ids) - room)
+            for begin in [*range(0, last, max(1, room // 2)), last]:
+                ids, places = text.ids[begin : begin + room], text.offsets[begin : begin + room]
+                if ids:
+                    yield _Window(passage, [*head, *ids, tokens.last], len(head), places)
