@@ -106,8 +106,8 @@ class Answerer:
             composition := self._prompt(draft, lambda model: self._to_compose(draft, model, result, history), cancel)
         ):
             yield from self._composed(draft, *composition, cancel)
-        elif settings.assistant.answer_style in ("short", "sentence") and self._parts.extractor is not None:
-            yield from self._extracted(draft, self._parts.extractor, result, ranked)
+        elif settings.assistant.answer_style in ("short", "sentence") and (extractor := self._extractor()):
+            yield from self._extracted(draft, extractor, result, ranked)
         elif settings.assistant.answer_style in ("short", "sentence") and (
             reading := self._prompt(draft, lambda model: self._to_read(draft, model, result), cancel)
         ):
@@ -145,6 +145,12 @@ class Answerer:
             blank = " " if marker > 1 else ""
             yield draft.say(f"{blank}{quoted(evidence.text, draft.language)} [{marker}]")
         draft.usage = dataclasses.replace(draft.usage, passages_used=len({one.passage.chunk.id for one in chosen}))
+
+    def _extractor(self) -> ExtractiveReader | None:
+        """The one that is named; by itself only in place of the bundled language model, which reads worse."""
+        settings = self._settings
+        replaces = settings.model.path == "default" and settings.model.reader == "auto"
+        return self._parts.extractor if replaces or settings.rag.extractor != "auto" else None
 
     def _extracted(
         self, draft: _Draft, extractor: ExtractiveReader, result: SearchResult, ranked: Sequence[Evidence]

@@ -9,8 +9,12 @@ import pytest
 
 from capibara.assistant import Answer, AnswerReady, Assistant
 from capibara.assistant.reading import NOT_STATED
+from capibara.assistant.scoring import without_markers
+from capibara.config import ConfigError
 from capibara.model.language_model import JaxLanguageModel
+from capibara.rag.models import find_embedding_model
 
+from ...rag.adapters import write_adapter
 from .observing import Changes, observes
 from .test_generation import COST
 
@@ -116,6 +120,28 @@ def test_the_reader_begins_to_abstain_as_readily_as_is_set(
         change(assistant, {"assistant.abstain_bias": bias})
         assert assistant.ask(KEY).removed_phrases == 1  # random factors make up what they write
     assert [text[:1] == NOT_STATED[:1] for text in written] == [True, False]
+
+
+@observes("rag.extractor")
+def test_the_adapter_that_is_named_points_at_the_answer(assistant: Assistant, change: Changes, tmp_path: Path):
+    base = find_embedding_model("default")
+    folder = write_adapter(
+        tmp_path / "extractor", base.folder, deviation=0.01, head="qa_outputs", scores=2,
+        base_model_name_or_path=base.name,
+    )  # fmt: skip
+    change(assistant, {"assistant.answer_style": "short", "assistant.abstain_bias": -20.0})
+    written = assistant.ask(KEY)
+    change(assistant, {"rag.extractor": str(folder)})
+    pointed = assistant.ask(KEY)
+    assert "generate" in written.timings
+    assert "generate" not in pointed.timings
+    [citation] = pointed.citations
+    assert without_markers(pointed.text) in citation.quote
+
+
+def test_an_extractor_that_is_not_there_is_refused_by_its_key(assistant: Assistant, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"rag\.extractor.*nowhere"):
+        assistant.update({"rag.extractor": str(tmp_path / "nowhere")})
 
 
 @observes("assistant.max_words")
