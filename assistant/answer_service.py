@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 import time
 from collections.abc import Generator
@@ -66,13 +67,16 @@ class AnswerService:
         self, question: str, collection: str | None, conversation: str | None, seen: Snapshot, stop: StopSignal
     ) -> Generator[AnswerEvent]:
         from .answering import Answerer
+        from .extraction import answers_alone
 
         settings = seen.settings
         words = words_of(question, settings.limits)
         history = self._conversations.turns(conversation, settings.assistant.history_turns) if conversation else []
-        # The model loads while passages are searched for; the answerer waits only where it needs it.
-        model = seen.parts["language"].request()
-        answerer = Answerer(self._library, seen.parts["search"].open(), model, settings)
+        model = functools.cache(seen.parts["language"].request)  # one answer, one try at loading
+        parts = seen.parts["search"].open()
+        if history or not answers_alone(settings, parts):
+            model()  # loads while passages are searched for; the answerer waits only where it needs it
+        answerer = Answerer(self._library, parts, model, settings)
         if collection is None:
             collection = self._conversations.collection(conversation) if conversation else settings.assistant.collection
         for event in answerer.stream(words, collection, history, stop):

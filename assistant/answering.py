@@ -22,7 +22,7 @@ from .citations import MarkerFilter, cite
 from .condense import condense, refers_back
 from .conversations import Turn
 from .evidence import Evidence, rank_sentences, select
-from .extraction import extract
+from .extraction import extract, extractor_for
 from .grounding import Grounded, ground
 from .loading import LoadedModel
 from .prompts import Prompt, compose_prompt, reader_prompt
@@ -72,14 +72,16 @@ class _Draft:
 class Answerer:
     """Answers over one library with one snapshot of settings.
 
-    ``model`` may still be loading: it is waited for where it is needed. Without one, answers are quotes alone and
-    ``Answer.degraded`` says why. One object serves one request; it keeps no state between calls.
+    ``model`` is called, and what it gives is waited for, where a language model is needed. Without one, answers are
+    quotes alone and ``Answer.degraded`` says why. One object serves one request; it keeps no state between calls.
     """
 
-    def __init__(self, library: Library, parts: SearchParts, model: Future[LoadedModel], settings: Settings) -> None:
+    def __init__(
+        self, library: Library, parts: SearchParts, model: Callable[[], Future[LoadedModel]], settings: Settings
+    ) -> None:
         self._library = library
         self._parts = parts
-        self._loading = model
+        self._request = model
         self._settings = settings
 
     def stream(
@@ -106,7 +108,7 @@ class Answerer:
             composition := self._prompt(draft, lambda model: self._to_compose(draft, model, result, history), cancel)
         ):
             yield from self._composed(draft, *composition, cancel)
-        elif settings.assistant.answer_style in ("short", "sentence") and (extractor := self._extractor()):
+        elif (extractor := extractor_for(settings, self._parts)) is not None:
             yield from self._extracted(draft, extractor, result, ranked)
         elif settings.assistant.answer_style in ("short", "sentence") and (
             reading := self._prompt(draft, lambda model: self._to_read(draft, model, result), cancel)
@@ -121,10 +123,11 @@ class Answerer:
 
     def _model(self, draft: _Draft, cancel: threading.Event) -> LanguageModel | None:
         """The model once it is loaded; None where there is none, or where ``cancel`` is set before."""
-        while not wait([self._loading], _CANCEL_SECONDS).done:
+        loading = self._request()
+        while not wait([loading], _CANCEL_SECONDS).done:
             if cancel.is_set():
                 return None
-        loaded = self._loading.result()
+        loaded = loading.result()
         if loaded.model is None:
             draft.degraded.append(f"no language model: {loaded.reason}")
         return loaded.model
@@ -145,12 +148,6 @@ class Answerer:
             blank = " " if marker > 1 else ""
             yield draft.say(f"{blank}{quoted(evidence.text, draft.language)} [{marker}]")
         draft.usage = dataclasses.replace(draft.usage, passages_used=len({one.passage.chunk.id for one in chosen}))
-
-    def _extractor(self) -> ExtractiveReader | None:
-        """The one that is named; by itself only in place of the bundled language model, which reads worse."""
-        settings = self._settings
-        replaces = settings.model.path == "default" and settings.model.reader == "auto"
-        return self._parts.extractor if replaces or settings.rag.extractor != "auto" else None
 
     def _extracted(
         self, draft: _Draft, extractor: ExtractiveReader, result: SearchResult, ranked: Sequence[Evidence]

@@ -124,19 +124,22 @@ class Assistant(AsyncTwins, Configured):
         return self._conversations
 
     def warm_up(self, *, speech: bool = False) -> None:
-        """Load what the first question needs now: the language model beside the indexes and the embedding model.
+        """Load what the first question needs now: the indexes, the embedding model, and what reads.
 
-        With ``speech``, the speech model too.
+        A language model that only later questions need goes on loading behind. With ``speech``, the speech model too.
 
         Raises:
             VoiceError: the speech model is not there, or cannot be loaded.
         """
+        from .extraction import answers_alone
+
         with self._live.pin(variant=DEFAULT) as seen:
             if speech:
                 seen.parts["speech"].transcriber().warm_up()
-            loading = seen.parts["language"].request()
-            self._library.warm_up(seen.parts["search"].open())
-            loading.result()
+            loading, parts = seen.parts["language"].request(), seen.parts["search"].open()
+            self._library.warm_up(parts)
+            if not answers_alone(seen.settings, parts):
+                loading.result()
 
     def language_model(self) -> LanguageModel | None:
         """The language model that the settings name, loaded; None where there is none (`Answer.degraded` says why)."""

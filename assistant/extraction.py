@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..config.schema import Settings
 from ..rag.extractive_reader import AnswerSpan, ExtractiveReader
+from ..rag.parts import SearchParts
 from ..rag.sentences import sentence_spans
 from ..rag.values import Passage
 from .grounding import Grounded
 
 _PASSAGE_WEIGHT = 4.0
 """How much a passage's own score, in [0, 1], adds to its span's; docs/evaluation.md holds the comparison."""
+
+
+def extractor_for(settings: Settings, parts: SearchParts) -> ExtractiveReader | None:
+    """What reads the passages in the styles `short` and `sentence`; None: the language model.
+
+    The extractive reader that the settings name; by itself only in place of the bundled language model, which reads
+    worse.
+    """
+    if settings.assistant.answer_style not in ("short", "sentence"):
+        return None
+    replaces = settings.model.path == "default" and settings.model.reader == "auto"
+    return parts.extractor if replaces or settings.rag.extractor != "auto" else None
+
+
+def answers_alone(settings: Settings, parts: SearchParts) -> bool:
+    """Whether a question that stands alone is answered without a language model."""
+    return settings.assistant.answer_style == "quote" or extractor_for(settings, parts) is not None
 
 
 def extract(

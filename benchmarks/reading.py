@@ -3,7 +3,8 @@
     python benchmarks/reading.py gold ../shared/data/squad/dev --sample 500
     python benchmarks/reading.py abstention ../shared/data/squad/dev-v2 --sample 200
 
-``gold`` shows the reader the one paragraph that holds the answer, with and without the adapter (``--plain``).
+``gold`` shows the reader the one paragraph that holds the answer: the one that ``--reader`` names, the language model
+with and without the adapter (``--plain``).
 ``abstention`` takes the paragraphs of unanswerable questions out of the collection and asks through the whole
 assistant: those questions, and as many answerable ones whose paragraphs are still there.
 """
@@ -16,14 +17,16 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from capibara.assistant.dataset import Question, indexed, read_passages, read_questions
 from capibara.assistant.reading import NOT_STATED, READER, parse_reading, reader_messages
 from capibara.assistant.scoring import contains, exact_match, token_f1
-from capibara.config.schema import AssistantSettings, ModelSettings, Settings
+from capibara.config.schema import AssistantSettings, ModelSettings, RagSettings, Settings
 from capibara.model import AdapterSource, open_model
 from capibara.model.protocol import Sampling
+from capibara.rag.extractive_reader import open_extractor
 
 
 def main() -> None:
@@ -32,6 +35,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sample", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reader", default="extractive", choices=("extractive", "generative"))
     parser.add_argument("--plain", action="store_true", help="without the adapter")
     parser.add_argument("--adapter", type=Path, help="another adapter's folder than the bundled one")
     bias = AssistantSettings().abstain_bias
@@ -47,23 +51,18 @@ def gold(given: argparse.Namespace) -> dict[str, float]:
     passages = {passage.id: passage.text for passage in read_passages(given.folder)}
     answerable = [question for question in read_questions(given.folder) if question.answers]
     questions = random.Random(given.seed).sample(answerable, min(given.sample, len(answerable)))
-    model = open_model(ModelSettings(), adapters={READER: AdapterSource(given.adapter)} if given.adapter else None)
-    adapter = None if given.plain else READER
-    sampling = Sampling(max_tokens=48, opening_bias=None if given.plain else (NOT_STATED, given.bias))
+    read = extracted(given) if given.reader == "extractive" else generated(given)
     exact, f1, held, refused, seconds = [], [], [], [], []
     for number, question in enumerate(questions, start=1):
         began = time.perf_counter()
-        messages = reader_messages(question.question, [passages[question.passage_id]])
-        text = model.generate(messages, sampling, adapter=adapter).text.strip()
+        phrase = read(question.question, passages[question.passage_id])
         seconds.append(time.perf_counter() - began)
-        reading = parse_reading(text)
-        phrase = reading.phrase if reading else "" if text == NOT_STATED else text
         exact.append(exact_match(phrase, question.answers))
         f1.append(token_f1(phrase, question.answers))
         held.append(contains(phrase, question.answers))
-        refused.append(text == NOT_STATED)
+        refused.append(not phrase)
         if not held[-1] and given.show > number - sum(held):
-            print(f"{question.question}\n  said {text!r}, meant {question.answers}", file=sys.stderr)
+            print(f"{question.question}\n  said {phrase!r}, meant {question.answers}", file=sys.stderr)
         progress(number, len(questions), f"exact {statistics.mean(exact):.3f} F1 {statistics.mean(f1):.3f}")
     return {
         "questions": len(questions),
@@ -73,6 +72,34 @@ def gold(given: argparse.Namespace) -> dict[str, float]:
         "refused": round(statistics.mean(refused), 4),
         "median_seconds": round(statistics.median(seconds), 2),
     }
+
+
+def extracted(given: argparse.Namespace) -> Callable[[str, str], str]:
+    """The words that the extractive reader points at in a paragraph; nothing where it says that none answer."""
+    extractor = open_extractor(RagSettings(extractor=str(given.adapter or "auto")))
+    if extractor is None:
+        sys.exit("there is no extractive reader's adapter: name one with --adapter")
+
+    def read(question: str, text: str) -> str:
+        (span,) = extractor.read(question, [text])
+        return text[span.start : span.end] if span is not None and span.score >= given.bias else ""
+
+    return read
+
+
+def generated(given: argparse.Namespace) -> Callable[[str, str], str]:
+    """The phrase that the language model writes of a paragraph; nothing where it says that it is not stated."""
+    adapters = {READER: AdapterSource(given.adapter)} if given.adapter else None
+    model = open_model(ModelSettings(), adapters=adapters)
+    adapter = None if given.plain else READER
+    sampling = Sampling(max_tokens=48, opening_bias=None if given.plain else (NOT_STATED, given.bias))
+
+    def read(question: str, text: str) -> str:
+        written = model.generate(reader_messages(question, [text]), sampling, adapter=adapter).text.strip()
+        reading = parse_reading(written)
+        return reading.phrase if reading else "" if written == NOT_STATED else written
+
+    return read
 
 
 def abstention(given: argparse.Namespace) -> dict[str, float]:
@@ -86,7 +113,7 @@ def abstention(given: argparse.Namespace) -> dict[str, float]:
     settings = Settings.model_validate(
         {
             "assistant": {"answer_style": given.style, "abstain_bias": given.bias},
-            "model": {"reader": str(given.adapter or "auto")},
+            **reader_named(given),
         }
     )
     with indexed(kept, settings, lambda *_: None) as assistant:
@@ -106,6 +133,12 @@ def abstention(given: argparse.Namespace) -> dict[str, float]:
             "answerable": len(answerable),
             "refused": round(statistics.mean(refused(answerable)), 4),
         }
+
+
+def reader_named(given: argparse.Namespace) -> dict[str, dict[str, str]]:
+    if given.reader == "extractive":
+        return {"rag": {"extractor": str(given.adapter or "auto")}}
+    return {"rag": {"extractor": "none"}, "model": {"reader": str(given.adapter or "auto")}}
 
 
 def progress(done: int, total: int, figures: str) -> None:

@@ -95,7 +95,10 @@ def test_a_conversation_is_answered_from_the_collection_it_was_begun_over(tmp_pa
 
 def test_cancelling_does_not_wait_for_a_model_that_is_loading(examples: Assistant):
     cancel, never = threading.Event(), Future()
-    answerer = Answerer(examples.library, examples.library.parts(), never, examples.settings)
+    settings = examples.settings.model_copy(
+        update={"rag": examples.settings.rag.model_copy(update={"extractor": "none"})}
+    )
+    answerer = Answerer(examples.library, examples.library.parts(settings.rag), lambda: never, settings)
     events = answerer.stream(MUSTER, "default", [], cancel)
     assert isinstance(next(events), Retrieved)
     threading.Timer(0.1, cancel.set).start()
