@@ -22,7 +22,7 @@ from .citations import MarkerFilter, cite
 from .condense import condense, refers_back
 from .conversations import Turn
 from .evidence import Evidence, rank_sentences, select
-from .extraction import extract, extractor_for
+from .extraction import choose, extractor_for
 from .grounding import Grounded, ground
 from .loading import LoadedModel
 from .prompts import Prompt, compose_prompt, reader_prompt
@@ -155,12 +155,13 @@ class Answerer:
         """The words that the extractive reader points at."""
         began, drawn = time.perf_counter(), self._drawn(result)
         try:
-            found = extract(extractor, draft.question, drawn, self._settings.assistant.abstain_bias)
+            spans = extractor.read(draft.question, [passage.chunk.text for passage in drawn])
         except RagError as error:
             draft.degraded.append(f"quotes only: {error}")
             yield from self._quoted(draft, ranked)
             return
         draft.timings["read"] = time.perf_counter() - began
+        found = choose(drawn, spans, self._settings.assistant.abstain_bias)
         draft.usage = dataclasses.replace(draft.usage, passages_used=len(drawn))
         if found is None:
             draft.abstained = True

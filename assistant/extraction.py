@@ -32,17 +32,12 @@ def answers_alone(settings: Settings, parts: SearchParts) -> bool:
     return settings.assistant.answer_style == "quote" or extractor_for(settings, parts) is not None
 
 
-def extract(
-    extractor: ExtractiveReader, question: str, passages: Sequence[Passage], least_score: float
-) -> Grounded | None:
-    """The best span of all passages, with the sentences that hold it; None where no passage seems to answer.
+def choose(passages: Sequence[Passage], spans: Sequence[AnswerSpan | None], least_score: float) -> Grounded | None:
+    """The best of each passage's ``spans``, with the sentences that hold it; None where no passage seems to answer.
 
-    A passage answers where its span's score is at least ``least_score``.
-
-    Raises:
-        RagError: the extractive reader cannot be loaded.
+    A passage answers where its span's score is at least ``least_score``. Among those that do, the passage's own place
+    in the search counts too.
     """
-    spans = extractor.read(question, [passage.chunk.text for passage in passages])
     found = [(passage, span) for passage, span in zip(passages, spans, strict=True) if span is not None]
     answering = [one for one in found if one[1].score >= least_score]
     if not answering:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..config.schema import RagSettings
 from .batching import encoded
@@ -26,14 +26,16 @@ _BUNDLED = Path(__file__).parent / "adapters" / "extractor"
 _BATCH = 32
 _LONGEST = 30
 """Tokens of an answer at most."""
+_PRICE_OF_A_TOKEN = 0.01
+"""What one more token must add to the probability of holding the answer; docs/evaluation.md holds the comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerSpan:
-    """The words of a passage that answer best; ``start`` and ``end`` are characters of its text.
+    """The words of a passage that most likely hold the answer; ``start`` and ``end`` are characters of its text.
 
-    ``score`` is how much better they do than "this passage does not answer": the logarithm of the ratio of the two
-    probabilities, 0 where both are as likely.
+    ``score`` is how much better the passage's likeliest words do than "this passage does not answer": the logarithm of
+    the ratio of the two probabilities, 0 where both are as likely.
     """
 
     start: int
@@ -116,12 +118,32 @@ class _Window:
 
     def best(self, scores_TS: Float[np.ndarray, "T S"]) -> AnswerSpan:
         inside = slice(self.first, self.first + len(self.places))
-        begins_T, ends_T = scores_TS[inside, 0], scores_TS[inside, 1]
-        sums_TT = begins_T[:, None] + ends_T[None]
-        possible_TT = np.triu(np.ones_like(sums_TT, bool)) & ~np.triu(np.ones_like(sums_TT, bool), _LONGEST)
-        first, last = divmod(int(np.where(possible_TT, sums_TT, -np.inf).argmax()), len(self.places))
-        score = float(sums_TT[first, last] - scores_TS[0].sum())
+        sums_TT = scores_TS[inside, 0][:, None] + scores_TS[inside, 1][None]
+        sums_TT = np.where(_possible(len(self.places)), sums_TT, -np.inf)
+        first, last = safest_span(sums_TT)
+        score = float(sums_TT.max() - scores_TS[0].sum())
         return AnswerSpan(self.places[first][0], self.places[last][1], score)
+
+
+def safest_span(sums_TT: Float[np.ndarray, "T T"]) -> tuple[int, int]:
+    """First and last token of the span that most likely holds the whole answer, less a price for its length.
+
+    ``sums_TT`` are the scores of every span by its first and last token, minus infinity for those that cannot be. The
+    likeliest span alone is often a part of what is meant, or one of two neighbours.
+    """
+    share_TT = np.exp(sums_TT - sums_TT.max())
+    share_TT /= share_TT.sum()
+    held_TT = np.cumsum(np.cumsum(share_TT[::-1], axis=0)[::-1], axis=1)  # of all spans within first to last
+    length_T = np.arange(len(sums_TT), dtype=np.float32)
+    worth_TT = held_TT - _PRICE_OF_A_TOKEN * (length_T[None] - length_T[:, None])
+    first, last = divmod(int(np.where(np.isfinite(sums_TT), worth_TT, -np.inf).argmax()), len(sums_TT))
+    return first, last
+
+
+def _possible(tokens: int) -> Bool[np.ndarray, "T T"]:
+    """Which tokens (columns) can be the last of a span that begins with which (rows)."""
+    ones_TT = np.ones((tokens, tokens), bool)
+    return np.triu(ones_TT) & ~np.triu(ones_TT, _LONGEST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tokenizers import Tokenizer
 
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import ModelNotFound
-from capibara.rag.extractive_reader import ExtractiveReader, open_extractor
+from capibara.rag.extractive_reader import _PRICE_OF_A_TOKEN, ExtractiveReader, open_extractor, safest_span
 
 from .adapters import MAX_TOKENS, QUESTION_TOKENS, hidden_states, tensors_of, write_adapter
 
@@ -54,18 +55,27 @@ def best_span(adapter: Path, base: Path, question: str, passage: str) -> tuple[i
     found = []
     for begin, state in zip(begins, states, strict=True):
         scores = state @ tensors["qa_outputs.weight"].T + tensors["qa_outputs.bias"]
-        places = range(len(head), len(scores) - 1)
-        for first, last in itertools.product(places, places):
-            if 0 <= last - first < LONGEST:
-                score = scores[first, 0] + scores[last, 1] - scores[0].sum()
-                offsets = [text.offsets[begin + one - len(head)] for one in (first, last)]
-                found.append((offsets[0][0], offsets[1][1], float(score)))
+        inside = scores[len(head) : -1]
+        spans = {
+            (first, last): inside[first, 0] + inside[last, 1]
+            for first, last in itertools.product(range(len(inside)), repeat=2)
+            if 0 <= last - first < LONGEST
+        }
+        top = max(spans.values())
+        total = sum(math.exp(score - top) for score in spans.values())
+
+        def worth(span: tuple[int, int], spans: dict = spans, top: float = top, total: float = total) -> float:
+            within = [one for one in spans if span[0] <= one[0] and one[1] <= span[1]]
+            return sum(math.exp(spans[one] - top) for one in within) / total - _PRICE_OF_A_TOKEN * (span[1] - span[0])
+
+        first, last = max(spans, key=worth)
+        found.append((text.offsets[begin + first][0], text.offsets[begin + last][1], float(top - scores[0].sum())))
     return max(found, key=lambda one: one[2])
 
 
 @pytest.mark.parametrize("passage", [*PASSAGES, LONG], ids=["sentence", "two words", "letter", "marks", "windows"])
 @pytest.mark.parametrize("question", [QUESTION, "boat " * 20, ""], ids=["plain", "long", "empty"])
-def test_it_points_at_the_best_of_all_spans(
+def test_it_points_at_the_safest_of_all_spans(
     reader: ExtractiveReader, adapter: Path, tiny_model: Path, question: str, passage: str
 ) -> None:
     (span,) = reader.read(question, [passage])
@@ -138,3 +148,26 @@ def test_a_rerankers_adapter_is_refused(tiny_model: Path, tmp_path: Path) -> Non
     assert reader is not None
     with pytest.raises(ModelNotFound, match=r"no qa_outputs\.weight.*no extractive reader's adapter"):
         reader.warm_up()
+
+
+def spans(**scores: float) -> np.ndarray:
+    """Scores of spans of four tokens, such as ``t1_2``; all others are next to impossible."""
+    sums_TT = np.where(np.triu(np.ones((4, 4), bool)), -30.0, -np.inf)
+    for name, score in scores.items():
+        first, last = map(int, name.removeprefix("t").split("_"))
+        sums_TT[first, last] = score
+    return sums_TT
+
+
+@pytest.mark.parametrize(
+    ("sums_TT", "span"),
+    [
+        (spans(t1_1=5.0), (1, 1)),
+        (spans(t1_1=5.0, t1_3=4.9), (1, 3)),
+        (spans(t0_0=5.0, t1_1=4.9), (0, 1)),
+        (spans(t0_0=5.0, t3_3=-1.0), (0, 0)),
+    ],
+    ids=["a certain one", "the longer of two", "two neighbours", "not what is hardly likely"],
+)
+def test_the_safest_span_holds_all_that_is_likely(sums_TT: np.ndarray, span: tuple[int, int]) -> None:
+    assert safest_span(sums_TT) == span
