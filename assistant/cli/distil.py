@@ -11,7 +11,7 @@ from .failures import INTERRUPTED
 from .interrupt import Interruption
 from .invocation import Invocation, command
 from .output import note, write_line
-from .progress import CountProgress
+from .progress import LongProgress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def distil(
     settings = loaded.settings
     teachers = _teachers(settings, teacher or [settings.model.path], temperature or [0.0, 0.7], seed)
     plan = DistilPlan(least_agreement, limit=limit, seed=seed)
-    with Interruption(_STOPPING) as interruption, CountProgress("questions") as bar:
+    with Interruption(_STOPPING) as interruption, LongProgress("questions") as bar:
         made = interruption.run(
             lambda: make(data, out, settings, teachers, plan, progress=bar.update, cancel=interruption.cancel)
         )

@@ -10,7 +10,7 @@ import typer
 
 from .invocation import Invocation, command
 from .output import write_table
-from .progress import CountProgress
+from .progress import LongProgress
 
 
 @command
@@ -26,7 +26,7 @@ def evaluate(
     from ..evaluation import evaluate as run
 
     loaded, _ = invocation.settings()
-    with CountProgress("steps") as bar:
+    with LongProgress("steps") as bar:
         report = run(
             folder,
             loaded.settings,

@@ -1,16 +1,24 @@
-"""Progress of long work on standard error, with rate and time left; silent where standard error is no terminal."""
+"""Progress of long work on standard error, with rate and time left.
+
+Where standard error is no terminal, work of minutes is silent and work of hours says a line now and then.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
-from .output import name_on_line
+from .output import name_on_line, note
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
     from ...rag.progress import IngestProgress
+
+
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 class _Bar:
@@ -104,6 +112,40 @@ class CountProgress(_Bar):
             RateColumn(),
             TimeRemainingColumn(),
         ]
+
+
+class LongProgress(CountProgress):
+    """Work of hours, which may run without a terminal: there, a line at the start of each stretch and every minute.
+
+    ``clock`` gives seconds that never go back.
+    """
+
+    def __init__(self, unit: str, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(unit)
+        self._clock = clock
+        self._began: tuple[float, float] | None = None
+        self._reached, self._told = 0.0, 0.0
+
+    def update(self, what: str, done: float, total: float | None) -> None:
+        super().update(what, done, total)
+        now = self._clock()
+        if self._began is None or done < self._reached:  # another stretch of work
+            self._began, self._told = (now, done), float("-inf")
+        self._reached = done
+        if self._bar is None and now - self._told >= _SECONDS_BETWEEN_LINES:
+            self._told = now
+            note(f"capibara: {what}: {done:,.0f}{_of(total)} {self._unit}{self._left(now, done, total)}")
+
+    def _left(self, now: float, done: float, total: float | None) -> str:
+        began, before = self._began or (now, done)
+        if total is None or done <= before:
+            return ""
+        minutes = (now - began) / (done - before) * (total - done) / 60
+        return f", {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+
+
+def _of(total: float | None) -> str:
+    return "" if total is None else f" of {total:,.0f}"
 
 
 class AudioBar(_Bar):

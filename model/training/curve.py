@@ -18,6 +18,18 @@ class PlottingUnavailable(TrainingError):
         super().__init__("the loss curve needs matplotlib, which is not installed: pip install 'capibara[train]'")
 
 
+def require_plotting() -> None:
+    """Find out before a long run whether its curve can be drawn.
+
+    Raises:
+        PlottingUnavailable: matplotlib is missing.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise PlottingUnavailable from error
+
+
 def write_curve(path: Path, history: History, evaluations: Sequence[Evaluation] = (), *, title: str = "") -> None:
     """Writes the curve to ``path`` (PNG): the loss of each update, its running mean, and below them the evaluations.
 
@@ -25,11 +37,10 @@ def write_curve(path: Path, history: History, evaluations: Sequence[Evaluation] 
         PlottingUnavailable: matplotlib is missing.
         OSError: ``path`` cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlottingUnavailable from error
+    require_plotting()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     names = sorted({name for evaluation in evaluations for name in evaluation.figures})
     # Not pyplot: it keeps every figure in the module and picks a window system.
     figure = Figure(figsize=(8, 4.5 if not names else 7), layout="constrained")

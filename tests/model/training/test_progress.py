@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from capibara.model.training.curve import PlottingUnavailable, write_curve
+from capibara.model.training.curve import PlottingUnavailable, require_plotting, write_curve
 from capibara.model.training.progress import Evaluation, History, Pace
 from capibara.model.training.record import RunRecord
 from capibara.model.training.training_log import TrainingLog
@@ -96,3 +96,5 @@ class TestCurve:
             monkeypatch.delitem(sys.modules, name)
         with pytest.raises(PlottingUnavailable, match=r"needs matplotlib, .* pip install 'capibara\[train\]'"):
             write_curve(tmp_path / "curve.png", History((1.0,), (0.1,)))
+        with pytest.raises(PlottingUnavailable):
+            require_plotting()
