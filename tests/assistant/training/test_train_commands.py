@@ -11,13 +11,14 @@ import pytest
 from capibara.assistant.cli.app import run
 from capibara.assistant.dataset import read_questions
 from capibara.assistant.training.retrieved import RETRIEVED, write_retrieved
-from capibara.config.schema import ModelSettings
+from capibara.config.schema import ModelSettings, RagSettings
 from capibara.model import AdapterSource, Sampling, open_model
 from capibara.model.checksums import verify_checksums
+from capibara.rag.extractive_reader import open_extractor
 
 from ...model.conftest import Tiny
 from ...model.test_folder import write_folder
-from .harbours import PASSAGES
+from .harbours import PASSAGES, QUESTIONS
 
 FILES = {"adapter_config.json", "adapter_model.safetensors", "README.md", "curve.png", "SHA256SUMS", "run"}
 
@@ -99,3 +100,44 @@ def test_a_reranker_is_trained_over_the_bundled_encoder(given, tmp_path, capsys)
     assert set(told["evaluations"][-1]["figures"]) == {"recall@1", "mrr", "loss"}
     assert {file.name for file in out.iterdir()} == FILES
     assert json.loads((out / "adapter_config.json").read_text("utf-8"))["r"] == 2
+
+
+def extractor(given: Path, out: Path, *more: str) -> tuple[str, ...]:
+    options = ("--limit", "4", "--held-out", "2", "--rank", "2", "--json")
+    return ("train", "extractor", str(given), "--out", str(out), *options, *more)
+
+
+def test_an_extractive_reader_is_trained_over_the_bundled_encoder_and_can_be_used(given, tmp_path, capsys):
+    out = tmp_path / "extractor"
+    assert run(extractor(given, out)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["evaluations"][-1]["figures"]) == {"exact", "refused", "loss"}
+    assert {file.name for file in out.iterdir()} == FILES
+    reader = open_extractor(RagSettings(extractor=str(out)))
+    assert reader is not None
+    assert reader.read("Who is the harbour master?", [PASSAGES[0]["text"]])[0] is not None
+
+
+def test_an_extractive_reader_begins_from_a_rerankers_adapter_of_its_rank(given, tmp_path, capsys):
+    options = ("--limit", "4", "--held-out", "2", "--rank", "2", "--epochs", "1", "--json")
+    assert run(("train", "reranker", str(given), "--out", str(tmp_path / "one"), *options)) == 0
+    assert run(extractor(given, tmp_path / "two", "--start", str(tmp_path / "one"))) == 0
+    capsys.readouterr()
+    assert run(extractor(given, tmp_path / "three", "--start", str(tmp_path / "one"), "--rank", "3")) == 1
+    assert "cannot be begun from" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_passages_of_an_evaluation_are_not_trained_on(data_set, given, tmp_path, capsys):
+    measured = tmp_path / "measured"
+    Path(data_set(passages=PASSAGES[:1], questions=QUESTIONS[:1])).rename(measured)
+    data = data_set()
+    write_retrieved(data / RETRIEVED, {one["id"]: [row["id"] for row in PASSAGES] for one in QUESTIONS})
+    out = tmp_path / "extractor"
+    assert run(extractor(data, out, "--apart-from", str(measured))) == 0
+    capsys.readouterr()
+    assert "| passages left out: shared with an evaluation | 1 |" in (out / "README.md").read_text("utf-8")
+
+
+def test_an_evaluation_that_is_not_there_is_named(given, tmp_path, capsys):
+    assert run(extractor(given, tmp_path / "out", "--apart-from", str(tmp_path / "nowhere"))) != 0
+    assert "nowhere" in capsys.readouterr().out
