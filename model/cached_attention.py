@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .attention import Scoring, soft_capped
-from .kernels import Kernels, kernels_for
+from .kernels import Kernels, attention_kernels
 from .sharding import over_mesh
 
 _MASKED = -1e30
@@ -39,7 +39,7 @@ def attend_over(
     """Each new token's mixture of the values at and before it, and the caches with the new tokens from their starts."""
     plain = functools.partial(_attend_over, scoring)
     operands = (list(caches), starts_B, q_BNTH, k_BKTH, v_BKTH)
-    if (kernels := kernels_for(q_BNTH[:, 0])) is not None:
+    if (kernels := attention_kernels(q_BNTH)) is not None:
         native = functools.partial(_attend_natively, kernels, scoring)
         return jax.lax.platform_dependent(*operands, cpu=native, default=plain)
     return plain(*operands)

@@ -1,7 +1,8 @@
 """Native kernels for decoding on CPUs, as JAX functions: the C++ in ``native/``, called by XLA through its FFI.
 
-They serve steps of few rows, in which XLA's CPU backend is slow. Whatever they compute, XLA computes too, equal but
-for rounding: that is what runs on other platforms, where there is no compiler, and for many rows.
+They serve steps of few rows, in which XLA's CPU backend is slow, and on processors with instructions for 8-bit
+products those of many. Whatever they compute, XLA computes too, equal but for rounding: that is what runs on other
+platforms, where there is no compiler, and for many rows on other processors.
 
 Axes: B sequences, T new tokens, R rows, N outputs or query heads, K inputs or key heads, S cache slots, H head width.
 """
@@ -28,7 +29,7 @@ from .positions import Rotation
 from .sharding import over_mesh
 
 MOST_ROWS = 16
-"""Rows of a step up to which the kernels are used; beyond, XLA's own products are as fast."""
+"""Rows of a step up to which the kernels are used on any processor, and 8-bit products are always fine ones."""
 
 _NAMES = ("int8_product", "cached_attention", "decoder_layer")
 _MOST_INPUTS = 65536  # of a product, so that sums fit into 32 bits
@@ -63,11 +64,14 @@ class Kernels:
         for name in _NAMES:
             function = jax.ffi.pycapsule(getattr(library, f"capibara_{name}"))
             jax.ffi.register_ffi_target(f"{prefix}_{name}", function, platform="cpu")
+        library.capibara_most_rows.restype = ctypes.c_int64
+        self.most_rows: int = library.capibara_most_rows()
+        """Rows of a step up to which this processor is faster than XLA makes it."""
 
     def int8_product(
         self, x_RK: Float[Array, "R K"], weight_NK: Int8[Array, "N K"], scale_N: Float[Array, " N"]
     ) -> Float[Array, "R N"]:
-        """As `Int8Linear` of up to `MOST_ROWS` rows."""
+        """As `Int8Linear` that is fine."""
         result = jax.ShapeDtypeStruct((x_RK.shape[0], weight_NK.shape[0]), jnp.float32)
         return jax.ffi.ffi_call(f"{self._prefix}_int8_product", result, vmap_method="sequential")(
             x_RK, weight_NK, scale_N
@@ -134,9 +138,18 @@ def kernels_for(x: Float[Array, "*R K"], *inputs: int) -> Kernels | None:
     They are for CPUs: choose by `jax.lax.platform_dependent`, since only when a step is lowered is it known where it
     runs. When first asked for they are compiled.
     """
+    kernels = _usable(x) if max(x.shape[-1], *inputs, 0) <= _MOST_INPUTS else None
+    return kernels if kernels is not None and math.prod(x.shape[:-1]) <= kernels.most_rows else None
+
+
+def attention_kernels(q_BNTH: Float[Array, "B N T H"]) -> Kernels | None:
+    """The kernels, if they are there and can attend with such queries, of which there may be any number."""
+    return _usable(q_BNTH)
+
+
+def _usable(x: Array) -> Kernels | None:
     alone = xla_alone.value or over_mesh.value is not None  # a kernel sees one device, and not what others have
-    fits = math.prod(x.shape[:-1]) <= MOST_ROWS and max(x.shape[-1], *inputs, 0) <= _MOST_INPUTS
-    return None if alone or not fits or x.dtype != jnp.float32 else _loaded()
+    return None if alone or x.dtype != jnp.float32 else _loaded()
 
 
 def _load() -> Kernels | None:

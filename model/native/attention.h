@@ -45,30 +45,37 @@ struct Shape {
   int64_t first_seen(int64_t slot) const { return window ? std::max<int64_t>(0, slot - window + 1) : 0; }
 };
 
-// What attention to one stretch gave, for each row (query head of a group, token) of one key head: the weighted values
-// before they are divided by the weights' sum, that sum, and the largest score, to which the weights are relative.
+// Some of one key head's rows, which are its query heads' tokens: row = query head of the group * tokens + token.
+struct Rows {
+  int64_t kv_head, first, count;
+};
+
+// What attention to one stretch gave, for each of some rows: the weighted values before they are divided by the
+// weights' sum, that sum, and the largest score, to which the weights are relative.
 class Partials {
  public:
-  void resize(const Shape& shape, const Sequence& sequence) {
-    rows_ = shape.group() * sequence.tokens;
+  void resize(const Shape& shape, const Sequence& sequence, const Rows& rows) {
+    const int64_t T = sequence.tokens, last = rows.first + rows.count - 1;
+    const bool one_head = rows.first / T == last / T;
+    rows_ = rows;
     width_ = shape.width;
-    first_ = shape.first_seen(sequence.start) / kStretch;
-    stretches_ = (sequence.filled() + kStretch - 1) / kStretch - first_;
-    mixed_.resize(shape.kv_heads * stretches_ * rows_ * width_);
-    sum_.resize(shape.kv_heads * stretches_ * rows_);
+    first_ = shape.first_seen(sequence.start + (one_head ? rows.first % T : 0)) / kStretch;
+    stretches_ = (sequence.start + (one_head ? last % T : T - 1)) / kStretch + 1 - first_;
+    mixed_.resize(stretches_ * rows_.count * width_);
+    sum_.resize(stretches_ * rows_.count);
     largest_.resize(sum_.size());
   }
+  const Rows& rows() const { return rows_; }
   int64_t first() const { return first_; }  // stretch that any row sees
   int64_t stretches() const { return stretches_; }
-  int64_t at(int64_t kv_head, int64_t stretch, int64_t row) const {
-    return (kv_head * stretches_ + stretch - first_) * rows_ + row;
-  }
+  int64_t at(int64_t stretch, int64_t row) const { return (stretch - first_) * rows_.count + row - rows_.first; }
   float* mixed(int64_t at) { return mixed_.data() + at * width_; }
   float& sum(int64_t at) { return sum_[at]; }
   float& largest(int64_t at) { return largest_[at]; }
 
  private:
-  int64_t rows_ = 0, width_ = 0, first_ = 0, stretches_ = 0;
+  Rows rows_{};
+  int64_t width_ = 0, first_ = 0, stretches_ = 0;
   std::vector<float> mixed_, sum_, largest_;
 };
 
@@ -93,13 +100,14 @@ inline void score(const Shape& shape, const float* const* queries, const float* 
   }
 }
 
-// Turns the scores of slots [from, to) into weights relative to the largest one, the others into zeros; gives their sum.
-inline float weigh(float* scores, int64_t from, int64_t to, float cap, float& largest) {
+// Turns the scores of slots [from, to) into weights relative to the largest one, those of the other `count` into zeros;
+// gives their sum.
+inline float weigh(float* scores, int64_t from, int64_t to, int64_t count, float cap, float& largest) {
   constexpr float kNone = -std::numeric_limits<float>::infinity();
   const int64_t until = (to + kLanes - 1) / kLanes * kLanes;
   largest = kNone;
   if (from >= to) {
-    std::fill(scores, scores + kStretch, 0.0f);
+    std::fill(scores, scores + count, 0.0f);
     return 0.0f;
   }
   if (cap > 0.0f)
@@ -114,7 +122,7 @@ inline float weigh(float* scores, int64_t from, int64_t to, float cap, float& la
     store(scores + slot, weights);
     total += weights;
   }
-  std::fill(scores + until, scores + kStretch, 0.0f);
+  if (until < count) std::fill(scores + until, scores + count, 0.0f);
   return sum(total);
 }
 
@@ -147,71 +155,72 @@ inline void mix(const float* weights, const float* values, int64_t count, int64_
 
 template <int ROWS>
 inline void attend_rows(const Shape& shape, const Sequence& sequence, const Heads<const float>& queries,
-                        int64_t kv_head, int64_t stretch, int64_t first, Partials& partials) {
+                        int64_t stretch, int64_t first, Partials& partials) {
   alignas(64) float scores[ROWS * kStretch];
   const float* query[ROWS];
   float* mixed[ROWS];
-  const int64_t begin = stretch * kStretch, from = (kv_head * sequence.slots + begin) * shape.width;
-  const int64_t count = std::min(kStretch, sequence.filled() - begin);
+  int64_t since[ROWS], to[ROWS], count = 0;
+  const int64_t kv_head = partials.rows().kv_head, begin = stretch * kStretch;
+  const int64_t from = (kv_head * sequence.slots + begin) * shape.width;
   for (int i = 0; i < ROWS; ++i) {
-    const int64_t row = first + i, head = kv_head * shape.group() + row / sequence.tokens;
-    query[i] = queries.at(head, row % sequence.tokens);
-    mixed[i] = partials.mixed(partials.at(kv_head, stretch, row));
+    const int64_t row = first + i, token = row % sequence.tokens, own = sequence.start + token;
+    query[i] = queries.at(kv_head * shape.group() + row / sequence.tokens, token);
+    mixed[i] = partials.mixed(partials.at(stretch, row));
+    to[i] = std::clamp<int64_t>(own + 1 - begin, 0, kStretch);
+    since[i] = std::clamp<int64_t>(shape.first_seen(own) - begin, 0, to[i]);
+    if (since[i] < to[i]) count = std::max(count, to[i]);
   }
+  if (count == 0) return;  // none of them sees any of it
   score<ROWS>(shape, query, sequence.keys + from, count, scores);
   for (int i = 0; i < ROWS; ++i) {
-    const int64_t row = first + i, at = partials.at(kv_head, stretch, row);
-    const int64_t own = sequence.start + row % sequence.tokens;
-    const int64_t to = std::clamp<int64_t>(own + 1 - begin, 0, count);
-    const int64_t since = std::clamp<int64_t>(shape.first_seen(own) - begin, 0, to);
-    partials.sum(at) = weigh(scores + i * kStretch, since, to, shape.cap, partials.largest(at));
+    const int64_t at = partials.at(stretch, first + i), until = std::min(to[i], count);
+    partials.sum(at) = weigh(scores + i * kStretch, since[i], until, count, shape.cap, partials.largest(at));
   }
   mix<ROWS>(scores, sequence.values + from, count, shape.width, mixed);
 }
 
-// One part of the work: one key head's rows, over one stretch.
-inline void attend(const Shape& shape, const Sequence& sequence, const Heads<const float>& queries, int64_t kv_head,
-                   int64_t stretch, Partials& partials) {
-  const int64_t rows = shape.group() * sequence.tokens;
-  for (int64_t row = 0; row < rows; row += 4) {
-    switch (rows - row) {
-      case 1: attend_rows<1>(shape, sequence, queries, kv_head, stretch, row, partials); break;
-      case 2: attend_rows<2>(shape, sequence, queries, kv_head, stretch, row, partials); break;
-      case 3: attend_rows<3>(shape, sequence, queries, kv_head, stretch, row, partials); break;
-      default: attend_rows<4>(shape, sequence, queries, kv_head, stretch, row, partials); break;
+// One part of the work: the rows of `partials`, over one stretch.
+inline void attend(const Shape& shape, const Sequence& sequence, const Heads<const float>& queries, int64_t stretch,
+                   Partials& partials) {
+  const int64_t end = partials.rows().first + partials.rows().count;
+  for (int64_t row = partials.rows().first; row < end; row += 4) {
+    switch (end - row) {
+      case 1: attend_rows<1>(shape, sequence, queries, stretch, row, partials); break;
+      case 2: attend_rows<2>(shape, sequence, queries, stretch, row, partials); break;
+      case 3: attend_rows<3>(shape, sequence, queries, stretch, row, partials); break;
+      default: attend_rows<4>(shape, sequence, queries, stretch, row, partials); break;
     }
   }
 }
 
-// Puts the stretches of one sequence together.
+// Puts the stretches of each row together.
 inline void join(const Shape& shape, const Sequence& sequence, Partials& partials, const Heads<float>& output) {
-  for (int64_t head = 0; head < shape.heads; ++head) {
-    for (int64_t token = 0; token < sequence.tokens; ++token) {
-      const int64_t kv_head = head / shape.group(), row = head % shape.group() * sequence.tokens + token;
-      const int64_t own = sequence.start + token, from = shape.first_seen(own) / kStretch, last = own / kStretch;
-      float largest = -std::numeric_limits<float>::infinity(), total = 0;
-      for (int64_t stretch = from; stretch <= last; ++stretch)
-        largest = std::max(largest, partials.largest(partials.at(kv_head, stretch, row)));
-      float* to = output.at(head, token);
-      std::fill(to, to + shape.width, 0.0f);
-      for (int64_t stretch = from; stretch <= last; ++stretch) {
-        const int64_t at = partials.at(kv_head, stretch, row);
-        const float share = std::exp(partials.largest(at) - largest);
-        const float* mixed = partials.mixed(at);
-        total += share * partials.sum(at);
-        for (int64_t h = 0; h < shape.width; ++h) to[h] += share * mixed[h];
-      }
-      for (int64_t h = 0; h < shape.width; ++h) to[h] /= total;
+  const Rows& rows = partials.rows();
+  for (int64_t row = rows.first; row < rows.first + rows.count; ++row) {
+    const int64_t token = row % sequence.tokens, own = sequence.start + token;
+    const int64_t from = shape.first_seen(own) / kStretch, last = own / kStretch;
+    float largest = -std::numeric_limits<float>::infinity(), total = 0;
+    for (int64_t stretch = from; stretch <= last; ++stretch)
+      largest = std::max(largest, partials.largest(partials.at(stretch, row)));
+    float* to = output.at(rows.kv_head * shape.group() + row / sequence.tokens, token);
+    std::fill(to, to + shape.width, 0.0f);
+    for (int64_t stretch = from; stretch <= last; ++stretch) {
+      const int64_t at = partials.at(stretch, row);
+      const float share = std::exp(partials.largest(at) - largest);
+      const float* mixed = partials.mixed(at);
+      total += share * partials.sum(at);
+      for (int64_t h = 0; h < shape.width; ++h) to[h] += share * mixed[h];
     }
+    for (int64_t h = 0; h < shape.width; ++h) to[h] /= total;
   }
 }
 
-// Writes the new tokens' keys or values [K, T, H] behind the filled slots.
-inline void append(const Shape& shape, const Sequence& sequence, const Heads<const float>& fresh, float* cache) {
-  for (int64_t head = 0; head < shape.kv_heads; ++head)
-    for (int64_t token = 0; token < sequence.tokens; ++token)
-      std::copy_n(fresh.at(head, token), shape.width,
-                  cache + (head * sequence.slots + sequence.start + token) * shape.width);
+// Writes one head's new keys or values [T, H] behind the filled slots.
+inline void append(const Shape& shape, const Sequence& sequence, const Heads<const float>& fresh, int64_t head,
+                   float* cache) {
+  for (int64_t token = 0; token < sequence.tokens; ++token)
+    std::copy_n(fresh.at(head, token), shape.width,
+                cache + (head * sequence.slots + sequence.start + token) * shape.width);
 }
 
 }  // namespace capibara

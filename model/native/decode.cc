@@ -3,13 +3,10 @@
 // Axes as in decoder.py: B sequences, T new tokens, R rows (B times T), D width, K key heads, S slots, H head width,
 // F hidden width of the feed-forward. All arrays are dense and row-major. Results of a row do not depend on others.
 
-#include <cmath>
 #include <string>
 #include <vector>
 
-#include "attention.h"
-#include "int8.h"
-#include "team.h"
+#include "parts.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -22,81 +19,10 @@ using Bytes = ffi::Buffer<ffi::S8>;
 using Numbers = ffi::Buffer<ffi::S32>;
 using Result = ffi::Result<Array>;
 
-// What a call needs beside its results; kept by each thread that calls.
-struct Scratch {
-  RoundedRows rounded;
-  std::vector<Partials> partials;
-  std::vector<Sequence> sequences;
-  std::vector<float> normed, projected, mixed, between, gated;
-};
-
-Scratch& scratch() {
-  thread_local Scratch own;
-  return own;
-}
-
 ffi::Error wrong(const char* what) { return ffi::Error::InvalidArgument(std::string("capibara: ") + what); }
 
 Weight weight_of(const Bytes& values, const Array& scale) {
   return {values.typed_data(), scale.typed_data(), values.dimensions()[0], values.dimensions()[1]};
-}
-
-// finish(row, begin, count, result) for each row and stretch of outputs.
-template <typename Finish>
-void product(Team& team, const RoundedRows& x, const Weight& weight, const Finish& finish) {
-  team.run(weight.parts(), [&](uint32_t part) {
-    const int64_t begin = part * weight.block(), count = std::min(weight.block(), weight.outputs - begin);
-    multiply(x, weight, begin, count,
-             [&](int64_t row, const float* result) { finish(row, begin, count, result); });
-  });
-}
-
-void norm(const float* x, const float* scale, float epsilon, int64_t rows, int64_t width, float* normed) {
-  for (int64_t row = 0; row < rows; ++row, x += width, normed += width) {
-    Floats squares{};
-    for (int64_t d = 0; d < width; d += kLanes) {
-      const Floats values = load(x + d, width - d);
-      squares += values * values;
-    }
-    const float by = 1.0f / std::sqrt(sum(squares) / static_cast<float>(width) + epsilon);
-    for (int64_t d = 0; d < width; ++d) normed[d] = x[d] * by * scale[d];
-  }
-}
-
-// Turns each head's first pairs (h, h + pairs) by their angles.
-void rotate(const Heads<float>& heads, int64_t count, int64_t tokens, int64_t pairs, const float* cos,
-            const float* sin) {
-  for (int64_t token = 0; token < tokens; ++token, cos += pairs, sin += pairs) {
-    for (int64_t head = 0; head < count; ++head) {
-      float* first = heads.at(head, token);
-      float* second = first + pairs;
-      for (int64_t h = 0; h < pairs; ++h) {
-        const float a = first[h], b = second[h];
-        first[h] = a * cos[h] - b * sin[h];
-        second[h] = b * cos[h] + a * sin[h];
-      }
-    }
-  }
-}
-
-Floats silu(Floats x) { return x / (exponential(-x) + 1.0f); }
-
-void attention(Team& team, const Shape& shape, const std::vector<Sequence>& sequences,
-               const std::vector<Heads<const float>>& queries, const std::vector<Heads<float>>& outputs) {
-  std::vector<Partials>& partials = scratch().partials;
-  if (partials.size() < sequences.size()) partials.resize(sequences.size());
-  std::vector<uint32_t> until;
-  uint32_t parts = 0;
-  for (size_t b = 0; b < sequences.size(); ++b) {
-    partials[b].resize(shape, sequences[b]);
-    until.push_back(parts += static_cast<uint32_t>(shape.kv_heads * partials[b].stretches()));
-  }
-  team.run(parts, [&](uint32_t part) {
-    const size_t b = std::upper_bound(until.begin(), until.end(), part) - until.begin();
-    const int64_t own = part - (b ? until[b - 1] : 0), stretches = partials[b].stretches();
-    attend(shape, sequences[b], queries[b], own / stretches, partials[b].first() + own % stretches, partials[b]);
-  });
-  for (size_t b = 0; b < sequences.size(); ++b) join(shape, sequences[b], partials[b], outputs[b]);
 }
 
 // The caches are passed as keys, values, keys, values, ... and given back in the memory they came in.
@@ -129,7 +55,7 @@ ffi::Error int8_product(ffi::ThreadPool pool, Array x, Bytes weight, Array scale
   float* to = result->typed_data();
   RoundedRows& rounded = scratch().rounded;
   Team team(pool);
-  rounded.round(x.typed_data(), rows, by.inputs);
+  round_array(team, rounded, rows, by.inputs, x.typed_data());
   product(team, rounded, by, [&](int64_t row, int64_t begin, int64_t count, const float* found) {
     std::copy_n(found, count, to + row * by.outputs + begin);
   });
@@ -145,13 +71,17 @@ ffi::Error cached_attention(ffi::ThreadPool pool, Array queries, Array keys, Arr
   const int64_t tokens = q[2], by_head = tokens * shape.width;
   auto sequences = sequences_of(caches, written, starts.typed_data(), tokens);
   if (!sequences.has_value()) return sequences.error();
-  std::vector<Heads<const float>> from;
-  std::vector<Heads<float>> to;
+  const auto caches_of = [&](const Array& fresh, int64_t b) {
+    return Heads<const float>{fresh.typed_data() + b * shape.kv_heads * by_head, by_head, shape.width};
+  };
+  Queries from;
+  Outputs to;
   for (int64_t b = 0; b < q[0]; ++b) {
     const Sequence& sequence = sequences->at(b);
-    append(shape, sequence, {keys.typed_data() + b * shape.kv_heads * by_head, by_head, shape.width}, sequence.keys);
-    append(shape, sequence, {values.typed_data() + b * shape.kv_heads * by_head, by_head, shape.width},
-           sequence.values);
+    for (int64_t head = 0; head < shape.kv_heads; ++head) {
+      append(shape, sequence, caches_of(keys, b), head, sequence.keys);
+      append(shape, sequence, caches_of(values, b), head, sequence.values);
+    }
     from.push_back({queries.typed_data() + b * shape.heads * by_head, by_head, shape.width});
     to.push_back({result->typed_data() + b * shape.heads * by_head, by_head, shape.width});
   }
@@ -179,7 +109,6 @@ ffi::Error decoder_layer(ffi::ThreadPool pool, Array x, Array attention_norm, By
   const int64_t N = w_output.inputs, both = w_inputs.outputs;
 
   Scratch& own = scratch();
-  own.normed.resize(R * D);
   own.projected.resize(R * both);
   own.mixed.resize(R * N);
   own.between.resize(R * D);
@@ -187,49 +116,61 @@ ffi::Error decoder_layer(ffi::ThreadPool pool, Array x, Array attention_norm, By
   float *projected = own.projected.data(), *between = own.between.data(), *gated = own.gated.data();
   Team team(pool);
 
-  norm(x.typed_data(), attention_norm.typed_data(), epsilon, R, D, own.normed.data());
-  own.rounded.round(own.normed.data(), R, D);
+  round_rows(team, own.rounded, R, D, [&](int64_t row, float* room) {
+    return norm(x.typed_data() + row * D, attention_norm.typed_data(), epsilon, D, room);
+  });
   product(team, own.rounded, w_inputs, [&](int64_t row, int64_t begin, int64_t count, const float* found) {
     std::copy_n(found, count, projected + row * both + begin);
   });
 
-  std::vector<Heads<const float>> from;
-  std::vector<Heads<float>> to;
+  Queries from;
+  Outputs to;
   for (int64_t b = 0; b < B; ++b) {
-    const Heads<float> heads{projected + b * T * both, H, both};
-    const int64_t pairs = cos.dimensions()[2], angles = cos.dimensions()[0] == 1 ? 0 : b * T * pairs;
-    rotate(heads, shape.heads + shape.kv_heads, T, pairs, cos.typed_data() + angles, sin.typed_data() + angles);
-    const Sequence& sequence = sequences->at(b);
-    append(shape, sequence, {heads.at(shape.heads, 0), H, both}, sequence.keys);
-    append(shape, sequence, {heads.at(shape.heads + shape.kv_heads, 0), H, both}, sequence.values);
-    from.push_back({heads.data, H, both});
+    from.push_back({projected + b * T * both, H, both});
     to.push_back({own.mixed.data() + b * T * N, H, N});
   }
+  const int64_t turned = shape.heads + shape.kv_heads, each = turned + shape.kv_heads, pairs = cos.dimensions()[2];
+  const auto settle = [&](int64_t b, int64_t head) {
+    const Heads<float> heads{projected + b * T * both, H, both};
+    const int64_t angles = cos.dimensions()[0] == 1 ? 0 : b * T * pairs;
+    const Sequence& sequence = sequences->at(b);
+    if (head < turned) rotate(heads, head, T, pairs, cos.typed_data() + angles, sin.typed_data() + angles);
+    if (head >= turned) {
+      append(shape, sequence, {heads.at(turned, 0), H, both}, head - turned, sequence.values);
+    } else if (head >= shape.heads) {
+      append(shape, sequence, {heads.at(shape.heads, 0), H, both}, head - shape.heads, sequence.keys);
+    }
+  };
+  team.run(static_cast<uint32_t>(B), [&](uint32_t b) {
+    for (int64_t head = 0; head < each; ++head) settle(b, head);
+  });
   attention(team, shape, *sequences, from, to);
 
-  own.rounded.round(own.mixed.data(), R, N);
+  round_array(team, own.rounded, R, N, own.mixed.data());
   product(team, own.rounded, w_output, [&](int64_t row, int64_t begin, int64_t count, const float* found) {
     const float* before = x.typed_data() + row * D + begin;
     for (int64_t n = 0; n < count; ++n) between[row * D + begin + n] = before[n] + found[n];
   });
 
-  norm(between, feed_norm.typed_data(), epsilon, R, D, own.normed.data());
-  own.rounded.round(own.normed.data(), R, D);
+  round_rows(team, own.rounded, R, D, [&](int64_t row, float* room) {
+    return norm(between + row * D, feed_norm.typed_data(), epsilon, D, room);
+  });
   // Gate and value of one output in one part, so that they need not wait for one another.
   const Weight w_gate{w_up.values, w_up.scale, F, D}, w_value{w_up.values + F * D, w_up.scale + F, F, D};
-  team.run(w_gate.parts(), [&](uint32_t part) {
-    const int64_t begin = part * w_gate.block(), count = std::min(w_gate.block(), F - begin);
-    multiply(own.rounded, w_gate, begin, count, [&](int64_t row, const float* found) {
+  team.run(w_gate.parts(own.rounded), [&](uint32_t part) {
+    const int64_t block = w_gate.block(own.rounded), begin = part * block;
+    const int64_t count = std::min(block, F - begin), stride = team.threads() * block;
+    multiply(own.rounded, w_gate, begin, count, stride, [&](int64_t row, const float* found) {
       float* at = gated + row * F + begin;
       for (int64_t n = 0; n < count; n += kLanes) store(at + n, silu(load(found + n, count - n)), count - n);
     });
-    multiply(own.rounded, w_value, begin, count, [&](int64_t row, const float* found) {
+    multiply(own.rounded, w_value, begin, count, stride, [&](int64_t row, const float* found) {
       float* at = gated + row * F + begin;
       for (int64_t n = 0; n < count; ++n) at[n] *= found[n];
     });
   });
 
-  own.rounded.round(gated, R, F);
+  round_array(team, own.rounded, R, F, gated);
   product(team, own.rounded, w_down, [&](int64_t row, int64_t begin, int64_t count, const float* found) {
     float* at = result->typed_data() + row * D + begin;
     for (int64_t n = 0; n < count; ++n) at[n] = between[row * D + begin + n] + found[n];
@@ -239,6 +180,9 @@ ffi::Error decoder_layer(ffi::ThreadPool pool, Array x, Array attention_norm, By
 
 }  // namespace
 }  // namespace capibara
+
+// Rows of a step up to which these are faster than XLA's own products.
+extern "C" int64_t capibara_most_rows() { return capibara::kMostRows; }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(capibara_int8_product, capibara::int8_product,
                               ffi::Ffi::Bind()

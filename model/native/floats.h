@@ -59,6 +59,7 @@ inline FourFloats sums(Floats a, Floats b, Floats c, Floats d) { return four_sum
 inline FourInts sums(Ints a, Ints b, Ints c, Ints d) { return four_sums<Ints, FourInts>(a, b, c, d); }
 
 inline float sum(Floats values) { return sums(values, Floats{}, Floats{}, Floats{})[0]; }
+inline int32_t sum(Ints values) { return sums(values, Ints{}, Ints{}, Ints{})[0]; }
 
 // e^x to about one unit in the last place (the polynomial is Cephes' expf, S. Moshier); 0 below e^-87, so for -inf.
 inline Floats exponential(Floats x) {

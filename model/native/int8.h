@@ -1,30 +1,30 @@
-// Products with 8-bit weights, as `Int8Linear` defines them: each row of activations is rounded to 8 bits with a step
-// of its own, and so is the remainder, 254 times finer. Sums of 8-bit products are exact: a row's result does not
-// depend on the rows beside it, nor on who computed which part.
+// Products with 8-bit weights, as `Int8Linear` defines them, of rounded rows. Sums of 8-bit products are exact: a row's
+// result does not depend on the rows beside it, nor on who computed which part, nor on how.
 
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <limits>
-#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 #include "floats.h"
+#include "rounded_rows.h"
+#include "tiles.h"
 
 namespace capibara {
 
-constexpr float kLargest = 127.0f;
-constexpr float kRemainders = 254.0f;
-constexpr int64_t kMostRows = 16;
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512F__)
+#define CAPIBARA_VNNI 1
+constexpr int64_t kMostRows = 4096;  // what a thread keeps for the next call stays small
+#else
+constexpr int64_t kMostRows = 16;  // beyond, XLA's own products are as fast
+#endif
 constexpr int64_t kBlock = 64;    // outputs of a part, at most
 constexpr int64_t kAhead = 2304;  // bytes that weights are asked for before they are needed
-constexpr int64_t kPadding = 64;  // bytes that a row of activations is filled up to a multiple of
 
 // A weight [outputs, inputs] with one scale for each output.
 struct Weight {
@@ -32,74 +32,16 @@ struct Weight {
   const float* scale;
   int64_t outputs, inputs;
 
-  // Outputs of one part: some 32 KB of weights, short enough to share evenly, long enough for a processor to read ahead.
-  int64_t block() const { return std::clamp<int64_t>(32768 / inputs / 4 * 4, 4, kBlock); }
-  uint32_t parts() const { return static_cast<uint32_t>((outputs + block() - 1) / block()); }
-};
-
-// Rows of activations in 8 bits, each as two: value and remainder.
-class RoundedRows {
- public:
-  void round(const float* x, int64_t rows, int64_t inputs) {
-    rows_ = rows;
-    padded_ = (inputs + kPadding - 1) / kPadding * kPadding;
-    values_.assign(2 * rows * padded_ + kPadding, 0);
-    excess_.resize(2 * rows);
-    step_.resize(rows);
-    for (int64_t row = 0; row < rows; ++row) round_row(x + row * inputs, row, inputs);
+  // Outputs of one part. Without tiles some 32 KB of weights, short enough to share evenly, long enough for a processor
+  // to read ahead.
+  int64_t block(const RoundedRows& x) const {
+    return x.tiled() ? kTiledOutputs : std::clamp<int64_t>(32768 / inputs / 4 * 4, 4, kBlock);
   }
-
-  int64_t rows() const { return rows_; }
-  int64_t padded() const { return padded_; }
-  float step(int64_t row) const { return step_[row]; }
-  int32_t excess(int64_t half) const { return excess_[half]; }
-  const int8_t* half(int64_t index) const {
-    auto start = reinterpret_cast<uintptr_t>(values_.data());
-    return reinterpret_cast<const int8_t*>((start + kPadding - 1) / kPadding * kPadding) + index * padded_;
-  }
-
- private:
-  void round_row(const float* x, int64_t row, int64_t inputs) {
-    // As integers, magnitudes are ordered as they are as floats, infinity and what is no number above all others.
-    int32_t largest_bits = 0;
-    for (int64_t k = 0; k < inputs; ++k) {
-      int32_t bits;
-      std::memcpy(&bits, x + k, sizeof bits);
-      largest_bits = std::max(largest_bits, bits & 0x7fffffff);
-    }
-    float largest;
-    std::memcpy(&largest, &largest_bits, sizeof largest);
-    excess_[2 * row] = excess_[2 * row + 1] = 0;
-    if (largest_bits >= 0x7f800000) {
-      step_[row] = std::numeric_limits<float>::quiet_NaN();
-      return;
-    }
-    const float step = std::max(largest, std::numeric_limits<float>::min()) / kLargest;
-    step_[row] = step;
-    int8_t* whole = const_cast<int8_t*>(half(2 * row));
-    int8_t* rest = const_cast<int8_t*>(half(2 * row + 1));
-    int32_t whole_sum = 0, rest_sum = 0;
-    for (int64_t k = 0; k < inputs; ++k) {
-      const float steps = x[k] / step, nearest = std::nearbyint(steps);
-      const int32_t value = static_cast<int32_t>(nearest);
-      const int32_t remainder = static_cast<int32_t>(std::nearbyint((steps - nearest) * kRemainders));
-      whole[k] = static_cast<int8_t>(value);
-      rest[k] = static_cast<int8_t>(remainder);
-      whole_sum += value;
-      rest_sum += remainder;
-    }
-    excess_[2 * row] = 128 * whole_sum;
-    excess_[2 * row + 1] = 128 * rest_sum;
-  }
-
-  int64_t rows_ = 0, padded_ = 0;
-  std::vector<int8_t> values_;
-  std::vector<int32_t> excess_;
-  std::vector<float> step_;
+  uint32_t parts(const RoundedRows& x) const { return static_cast<uint32_t>((outputs + block(x) - 1) / block(x)); }
 };
 
 // sums[half][output] of HALVES rounded rows by OUTPUTS rows of a weight.
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512F__)
+#if defined(CAPIBARA_VNNI)
 
 // The instruction multiplies unsigned by signed: 128 is added to the weights (their highest bit turned), and what that
 // adds to a sum, 128 times the sum of the activations, is taken off in the end.
@@ -166,37 +108,74 @@ inline void tile(const RoundedRows& x, int64_t first, const int8_t* weight, int6
 
 #endif
 
-// sums of all rows by OUTPUTS rows of a weight, which stay in the nearest cache from one group of rows to the next.
+// sums of rows [first, first + rows) by OUTPUTS rows of a weight, which stay in the nearest cache from one group of rows
+// to the next.
 template <int OUTPUTS>
-inline void columns(const RoundedRows& x, const int8_t* weight, int64_t inputs, int32_t* sums) {
-  for (int64_t row = 0; row < x.rows(); row += 4) {
+inline void columns(const RoundedRows& x, int64_t first, int64_t rows, const int8_t* weight, int64_t inputs,
+                    int32_t* sums) {
+  for (int64_t row = 0; row < rows; row += 4) {
+    const int64_t half = 2 * (first + row);
     int32_t* to = sums + 2 * row * kBlock;
-    switch (x.rows() - row) {
-      case 1: tile<2, OUTPUTS>(x, 2 * row, weight, inputs, to); break;
-      case 2: tile<4, OUTPUTS>(x, 2 * row, weight, inputs, to); break;
-      case 3: tile<6, OUTPUTS>(x, 2 * row, weight, inputs, to); break;
-      default: tile<8, OUTPUTS>(x, 2 * row, weight, inputs, to); break;
+    switch (rows - row) {
+      case 1: tile<2, OUTPUTS>(x, half, weight, inputs, to); break;
+      case 2: tile<4, OUTPUTS>(x, half, weight, inputs, to); break;
+      case 3: tile<6, OUTPUTS>(x, half, weight, inputs, to); break;
+      default: tile<8, OUTPUTS>(x, half, weight, inputs, to); break;
     }
   }
 }
 
-// finish(row, result) with the outputs [begin, begin + count) of each row, result having kBlock floats.
-template <typename Finish>
-inline void multiply(const RoundedRows& x, const Weight& weight, int64_t begin, int64_t count, const Finish& finish) {
-  alignas(64) int32_t sums[2 * kMostRows * kBlock];
+// finish(row, result) with the outputs [begin, begin + count) of rows [first, first + rows), from the sums of their
+// halves, each of which has SUMS of them.
+template <int SUMS, typename Finish>
+inline void scale_sums(const RoundedRows& x, const Weight& weight, int64_t first, int64_t rows, int64_t begin,
+                       int64_t count, const int32_t* sums, const Finish& finish) {
   alignas(64) float result[kBlock];
-  const int8_t* values = weight.values + begin * weight.inputs;
-  int64_t n = 0;
-  for (; n + 2 <= count; n += 2) columns<2>(x, values + n * weight.inputs, weight.inputs, sums + n);
-  if (n < count) columns<1>(x, values + n * weight.inputs, weight.inputs, sums + n);
-  for (int64_t row = 0; row < x.rows(); ++row) {
-    const int32_t* both = sums + 2 * row * kBlock;
+  for (int64_t row = first; row < first + rows; ++row, sums += 2 * SUMS) {
     const float step = x.step(row);
-    for (n = 0; n < count; ++n) {
-      const float whole = static_cast<float>(both[n]), rest = static_cast<float>(both[kBlock + n]);
-      result[n] = (whole + rest / kRemainders) * step * weight.scale[begin + n];
+    for (int64_t n = 0; n < count; ++n) {
+      const float whole = static_cast<float>(sums[n]), rest = static_cast<float>(sums[SUMS + n]);
+      result[n] = (whole + rest * (1.0f / kRemainders)) * step * weight.scale[begin + n];
     }
     finish(row, result);
+  }
+}
+
+// Processors do not see what comes next behind tiles: all the while what lies `stride` outputs further on is asked for.
+template <typename Finish>
+inline void multiply_tiles(const RoundedRows& x, const Weight& weight, int64_t begin, int64_t count, int64_t stride,
+                           const Finish& finish) {
+  alignas(64) int32_t sums[2 * kColumns * kTiledOutputs];
+  const int8_t* values = weight.values + begin * weight.inputs;
+  const int64_t pairs = (x.column_tiles() + 1) / 2, lines = (kTiledOutputs + pairs - 1) / pairs;
+  Ahead ahead{values + stride * weight.inputs, begin + stride < weight.outputs ? lines : 0};
+  const Tiles tiles(count);
+  for (int64_t tile = 0; tile < x.column_tiles(); tile += 2) {
+    const bool two = tile + 1 < x.column_tiles();
+    const int8_t* columns = x.column_tile(tile);
+    const auto sum_up = count > 16 ? (two ? tile_sums<2, 2> : tile_sums<2, 1>) : (two ? tile_sums<1, 2> : tile_sums<1, 1>);
+    sum_up(values, weight.inputs, columns, ahead, sums);
+    ahead.from += ahead.lines * weight.inputs;
+    const int64_t first = tile * kColumns / 2, rows = std::min((two ? 2 : 1) * kColumns / 2, x.rows() - first);
+    scale_sums<kTiledOutputs>(x, weight, first, rows, begin, count, sums, finish);
+  }
+}
+
+// finish(row, result) with the outputs [begin, begin + count) of each row, result having kBlock floats. The thread will
+// most likely be asked for those `stride` further on next.
+template <typename Finish>
+inline void multiply(const RoundedRows& x, const Weight& weight, int64_t begin, int64_t count, int64_t stride,
+                     const Finish& finish) {
+  if (x.tiled()) return multiply_tiles(x, weight, begin, count, stride, finish);
+  constexpr int64_t kRows = 16;  // few enough that the activations, too, stay near
+  alignas(64) int32_t sums[2 * kRows * kBlock];
+  const int8_t* values = weight.values + begin * weight.inputs;
+  for (int64_t first = 0; first < x.rows(); first += kRows) {
+    const int64_t rows = std::min(kRows, x.rows() - first);
+    int64_t n = 0;
+    for (; n + 2 <= count; n += 2) columns<2>(x, first, rows, values + n * weight.inputs, weight.inputs, sums + n);
+    if (n < count) columns<1>(x, first, rows, values + n * weight.inputs, weight.inputs, sums + n);
+    scale_sums<kBlock>(x, weight, first, rows, begin, count, sums, finish);
   }
 }
 

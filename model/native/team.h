@@ -45,8 +45,8 @@ class Team {
   static constexpr int64_t kMost = 16;
 
   explicit Team(xla::ffi::ThreadPool& pool) : shared_(std::make_shared<Shared>()) {
-    const int64_t threads = std::min(kMost, pool.num_threads());
-    for (int64_t helper = 1; helper < threads; ++helper) {
+    threads_ = std::clamp<int64_t>(pool.num_threads(), 1, kMost);
+    for (int64_t helper = 1; helper < threads_; ++helper) {
       pool.Schedule([shared = shared_] { shared->help(); });
     }
   }
@@ -54,9 +54,12 @@ class Team {
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
+  int64_t threads() const { return threads_; }
+
   // work(part) for each part in [0, parts), each once; returns when all are done.
   template <typename Work>
   void run(uint32_t parts, const Work& work) {
+    if (parts == 1) return work(0);
     Shared& shared = *shared_;
     shared.work = &work;
     shared.call = [](const void* work, uint32_t part) { (*static_cast<const Work*>(work))(part); };
@@ -101,6 +104,7 @@ class Team {
   };
 
   std::shared_ptr<Shared> shared_;
+  int64_t threads_;
 };
 
 }  // namespace capibara

@@ -21,9 +21,11 @@ from capibara.model.attention import Scoring
 from capibara.model.cached_attention import LayerCache, attend_over, flattened
 from capibara.model.kernels import MOST_ROWS, Kernels, kernels_for, xla_alone
 from capibara.model.layer_kernel import layer_kernel
-from capibara.model.linear import Int8Linear, quantise_rows
+from capibara.model.linear import Int8Linear
 from capibara.model.native_library import NativeCodeUnavailable, load_library
 from capibara.model.weights import build, pack
+
+from .kernel_inputs import dense, filled_caches, int8_weights, normal, run
 
 OLDER = {"avx2": ("-march=x86-64-v3",), "any": ("-march=x86-64",)}
 SHAPES = [(1, 576, 64), (1, 100, 77), (2, 5, 1), (3, 65, 200), (7, 33, 63), (16, 70, 1536)]
@@ -48,14 +50,6 @@ def kernels(request, own) -> Kernels:
     return Kernels(load_library(cache_dir() / "native", OLDER[request.param]), prefix=request.param)
 
 
-def normal(*shape: int, seed: int = 0) -> jax.Array:
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
-
-
-def int8_weights(outputs: int, inputs: int):
-    return quantise_rows(np.asarray(normal(outputs, inputs, seed=1)))
-
-
 @pytest.mark.parametrize(("rows", "outputs", "inputs"), SHAPES)
 def test_a_product_is_that_of_xla(kernels, rows, outputs, inputs):
     weight, scale = int8_weights(outputs, inputs)
@@ -73,20 +67,6 @@ def test_a_row_of_a_product_gives_the_same_whatever_is_beside_it(own, by_xla):
         together = product(x)
         for rows in (1, 2, 3, 5):
             np.testing.assert_array_equal(product(x[:rows]), together[:rows])
-
-
-def dense(q_NTH, keys_KSH, values_KSH, start: int, scoring: Scoring) -> np.ndarray:
-    """Attention by its formula, in float64."""
-    N, T, H = q_NTH.shape
-    groups = N // keys_KSH.shape[0]
-    keys, values = (np.repeat(np.asarray(x, np.float64), groups, axis=0) for x in (keys_KSH, values_KSH))
-    scores = np.einsum("nth,nsh->nts", np.asarray(q_NTH, np.float64), keys) * (scoring.scale or H**-0.5)
-    if scoring.cap:
-        scores = scoring.cap * np.tanh(scores / scoring.cap)
-    slots, own = np.arange(keys.shape[1])[None], start + np.arange(T)[:, None]
-    seen = (slots <= own) & (slots > own - (scoring.window or keys.shape[1] + T))
-    weights = np.where(seen, np.exp(scores - np.max(scores, where=seen, initial=-np.inf, axis=-1, keepdims=True)), 0)
-    return np.einsum("nts,nsh->nth", weights / weights.sum(-1, keepdims=True), values)
 
 
 ATTENTIONS = {
@@ -137,18 +117,6 @@ def test_what_is_not_finite_spoils_its_own_row_and_no_other(kernels, bad):
     mixed, _ = kernels.cached_attention(*operands, jnp.asarray([40]), flattened([cache]), Scoring())
     assert np.isfinite(mixed[0, 0]).all()
     assert not np.isfinite(mixed[0, 1]).any()
-
-
-def run(decoder, tokens, starts, caches):
-    x, written = jax.jit(lambda: decoder(jnp.asarray(tokens), jnp.asarray(starts), caches))()
-    return np.asarray(x), [np.asarray(part) for layer in written for part in flattened(layer)]
-
-
-def filled_caches(config, sequences: int):
-    def cache(seed: int) -> LayerCache:
-        return LayerCache(*(0.3 * normal(config.kv_heads, 64, config.head_width, seed=seed + i) for i in (0, 50)))
-
-    return [[cache(10 * layer + row) for row in range(sequences)] for layer in range(config.layers)]
 
 
 @pytest.fixture(scope="module")
@@ -224,9 +192,11 @@ def test_a_layer_with_more_than_the_kernel_knows_is_run_by_parts(own, tiny, more
     assert layer_kernel(decoder.layers[0], jnp.zeros((1, 1, config.width))) is None
 
 
-def test_there_are_no_kernels_for_many_rows_or_other_types_than_float32(own):
-    assert kernels_for(jnp.zeros((MOST_ROWS, 8))) is own
-    assert kernels_for(jnp.zeros((MOST_ROWS + 1, 8))) is None
+def test_there_are_no_kernels_for_too_many_rows_or_inputs_or_for_other_types_than_float32(own):
+    assert own.most_rows >= MOST_ROWS
+    assert kernels_for(jnp.zeros((own.most_rows, 8))) is own
+    assert kernels_for(jnp.zeros((own.most_rows + 1, 8))) is None
+    assert kernels_for(jnp.zeros((1, 8)), 65537) is None
     assert kernels_for(jnp.zeros((1, 8), jnp.bfloat16)) is None
 
 
