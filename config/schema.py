@@ -26,8 +26,10 @@ class ModelSettings(Section):
         "none",
         'devices that share the model; none: one runs it all; auto: all there are; or "tensor=4", "data=2,tensor=4"',
     )
-    compute: Literal["auto", "float32", "bfloat16", "int8"] = setting(
-        "auto", "arithmetic of the weights; auto: int8 on CPU, bfloat16 elsewhere"
+    compute: Literal["auto", "float32", "bfloat16", "int8", "int8-weights", "int4-weights"] = setting(
+        "auto",
+        "arithmetic of the weights; auto: int8 on CPU, bfloat16 elsewhere; int8-weights, int4-weights: weights alone "
+        "are rounded, in groups",
     )
     context_tokens: int | None = setting(None, "context limit; none: the model's own", unit="tokens", ge=128)
     reader: str = setting(

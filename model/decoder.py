@@ -21,6 +21,7 @@ from .attention import Method, Scoring, causal_attention, soft_capped
 from .cached_attention import LayerCache, attend_over
 from .experts import Experts, Routing
 from .feed_forward import FeedForward, Product
+from .grouped_weights import GroupedLinear
 from .layer_kernel import layer_kernel
 from .linear import Int8Linear, Linear, product
 from .positions import Rotation, rotate, rotation_at
@@ -170,7 +171,7 @@ class Decoder(nnx.Module):
     def __init__(
         self,
         config: DecoderConfig,
-        embedding: Linear | Int8Linear,
+        embedding: Linear | Int8Linear | GroupedLinear,
         layers: list[DecoderLayer],
         norm: RootMeanSquare,
         head: Product | None,
@@ -202,7 +203,7 @@ class Decoder(nnx.Module):
 
     def embedded(self, tokens_BT: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         """What the first layer takes in."""
-        rows_RD = self.embedding.rows(tokens_BT.reshape(-1))
+        rows_RD = self.embedding.rows(tokens_BT.reshape(-1))[:, : self.config.width]  # groups may be filled up
         if self.config.embedding_scale != 1.0:
             rows_RD = rows_RD * self.config.embedding_scale
         return rows_RD.reshape(*tokens_BT.shape, -1)

@@ -13,9 +13,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from .architecture import Activation
+from .grouped_weights import GroupedLinear
 from .linear import AdaptedLinear, Int8Linear, Linear
 
-Product = Linear | Int8Linear | AdaptedLinear
+Product = Linear | Int8Linear | GroupedLinear | AdaptedLinear
 
 
 class FeedForward(nnx.Module):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,9 @@ from .adapter_files import LoraFactors
 from .bits import from_bits, to_bits
 from .kernels import MOST_ROWS, kernels_for
 from .layouts import written_transposed
+
+if TYPE_CHECKING:
+    from .grouped_weights import GroupedLinear
 
 _LARGEST = 127.0
 _REMAINDERS = 254.0
@@ -113,7 +117,12 @@ class AdaptedLinear(nnx.Module):
     """
 
     def __init__(
-        self, base: Linear | Int8Linear, factors: LoraFactors, *, dropout: float = 0.0, key: PRNGKeyArray | None = None
+        self,
+        base: Linear | Int8Linear | GroupedLinear,
+        factors: LoraFactors,
+        *,
+        dropout: float = 0.0,
+        key: PRNGKeyArray | None = None,
     ) -> None:
         self.base = base
         self.down, self.up = nnx.Param(jnp.asarray(factors.down)), nnx.Param(jnp.asarray(factors.up))

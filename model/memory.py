@@ -12,8 +12,9 @@ from ..config.schema import ModelSettings
 from .adapter_files import Adapter
 from .adapter_source import AdapterMode, AdapterSource, read_fitting
 from .architecture import DecoderConfig
+from .grouped_weights import grouped_bytes
 from .matrices import Matrix, matrices
-from .weights import Compute
+from .weights import Compute, group_bits
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _CGROUP_USES = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
@@ -99,9 +100,11 @@ def _changed(config: DecoderConfig, adapter: Adapter) -> list[tuple[Matrix, int]
 
 
 def _matrix_bytes(matrix: Matrix, compute: Compute) -> int:
-    if compute == "float32" or matrix.exact:
-        return 4 * matrix.rows * matrix.columns
-    return matrix.rows * (matrix.columns + 4) if compute == "int8" else 2 * matrix.rows * matrix.columns
+    if (bits := group_bits(matrix, compute)) is not None:
+        return grouped_bytes(matrix.rows, matrix.columns, bits)
+    if compute == "int8" and not matrix.exact:
+        return matrix.rows * (matrix.columns + 4)
+    return (2 if compute == "bfloat16" and not matrix.exact else 4) * matrix.rows * matrix.columns
 
 
 def available_bytes() -> int:

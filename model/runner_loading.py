@@ -9,6 +9,7 @@ from ..config.schema import ModelSettings
 from .adapted_checkpoint import AdaptedCheckpoint
 from .adapter_source import AdapterSource, read_fitting
 from .checkpoint import Checkpoint
+from .grouped_weights import GROUP
 from .once import Once
 from .runner import DecoderRunner
 from .skeleton import assembled
@@ -70,7 +71,8 @@ class Networks:
 
         placement = placement_for(self._settings)
         if placement.mesh is not None:
-            tell_undivided(self._checkpoint.config, placement.mesh)
+            in_groups = compute_for(self._settings) in ("int8-weights", "int4-weights")
+            tell_undivided(self._checkpoint.config, placement.mesh, GROUP if in_groups else 1)
         return placement
 
 

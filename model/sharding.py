@@ -53,7 +53,8 @@ class Placement:
 
     def weight(self, config: DecoderConfig, name: str, shape: tuple[int, ...]) -> Sharding:
         """Of a weight by its name, as `SplitDecoder` has it. An axis whose size does not divide is not split."""
-        return self._split(_named_axes(config, name), shape)
+        axes = (*_named_axes(config, name), None, None)
+        return self._split(axes[: len(shape)], shape)
 
     def weights(self, config: DecoderConfig, packed: Mapping[str, Any]) -> dict[str, Array]:
         """``packed`` where they belong; what is there already is not copied."""
@@ -88,23 +89,26 @@ def placement_for(settings: ModelSettings) -> Placement:
     return Placement(NamedSharding(mesh, PartitionSpec()), mesh)
 
 
-def tell_undivided(config: DecoderConfig, mesh: Mesh) -> None:
-    """Say in the log what each device has all of because it cannot be split evenly."""
-    if found := list(undivided(config, mesh.shape[TENSOR])):
+def tell_undivided(config: DecoderConfig, mesh: Mesh, group: int = 1) -> None:
+    """Say in the log what each device has all of because it cannot be split evenly; ``group`` as in `undivided`."""
+    if found := list(undivided(config, mesh.shape[TENSOR], group)):
         _log.warning(
             "every device has all of what does not divide by tensor=%d: %s", mesh.shape[TENSOR], "; ".join(found)
         )
 
 
-def undivided(config: DecoderConfig, tensor: int) -> Iterator[str]:
-    """What of a network cannot be split evenly among that many devices, each kind once."""
+def undivided(config: DecoderConfig, tensor: int, group: int = 1) -> Iterator[str]:
+    """What of a network cannot be split evenly among that many devices, each kind once. ``group``: inputs that stay
+    together."""
+    inputs = "inputs" if group == 1 else f"groups of {group} inputs"
     if config.kv_heads % tensor:
         yield f"the caches' {config.kv_heads} key heads"
     told = set()
     for matrix in matrices(config):
         axes = _named_axes(config, f"{matrix.name}.weight")
         kind = matrix.name.split(".", 2)[-1]
-        for axis, size, what in zip(axes, (matrix.rows, matrix.columns), ("outputs", "inputs"), strict=True):
+        sizes = matrix.rows, -(-matrix.columns // group)
+        for axis, size, what in zip(axes, sizes, ("outputs", inputs), strict=True):
             if axis and size % tensor and (kind, size) not in told:
                 told.add((kind, size))
                 yield f"{kind}, {size} {what}"
@@ -175,5 +179,6 @@ def _named_axes(config: DecoderConfig, name: str) -> tuple[str | None, ...]:
     outputs, inputs = TENSOR if by_outputs else None, TENSOR if by_inputs else None
     if inner == "attention.bias":
         return (TENSOR,)
-    axes = {"weight": (outputs, inputs), "scale": (outputs,), "down": (None, inputs), "up": (outputs, None)}
-    return axes.get(part, (None,))
+    if part in ("weight", "scale", "least"):  # of weights in groups all three are [outputs, groups of inputs, ...]
+        return outputs, inputs
+    return {"down": (None, inputs), "up": (outputs, None)}.get(part, (None,))

@@ -19,7 +19,7 @@ from .weights import Compute, PackedWeights, pack
 _FORM = 1
 """Raised whenever the packed form of the weights changes."""
 
-_TYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I8": np.int8}
+_TYPES: dict[str, type[np.generic]] = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "U8": np.uint8}
 _ALIGNMENT = 64
 _log = logging.getLogger(__name__)
 
@@ -27,14 +27,14 @@ _log = logging.getLogger(__name__)
 def packed_weights(
     checkpoint: Checkpoint, compute: Compute, cache: Path, only: Collection[str] | None = None
 ) -> PackedWeights:
-    """Packed weights, from ``cache`` where they are kept. Those of 8 bits are: others are quick to read anew.
+    """Packed weights, from ``cache`` where they are kept. Rounded ones are: others are quick to read anew.
 
     ``only`` names the matrices that are wanted, which hang on the checkpoint alone: the same at every call.
 
     Raises:
         CheckpointError: a weight is missing or has the wrong shape.
     """
-    if compute != "int8":
+    if compute in ("float32", "bfloat16"):
         return pack(checkpoint, compute, only)
     file = cache / "weights" / f"{Path(checkpoint.name).name}-{compute}-{checkpoint.fingerprint}-{_FORM}.safetensors"
     if file.is_file():

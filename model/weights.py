@@ -14,12 +14,14 @@ from .checkpoint import Checkpoint
 from .decoder import Decoder, DecoderLayer, LayerParts, RootMeanSquare
 from .errors import CheckpointError
 from .feed_forward import Product
+from .grouped_weights import Bits, GroupedLinear, quantise_groups
 from .linear import AdaptedLinear, Int8Linear, Linear, join_factors, quantise_rows
-from .matrices import matrices, vectors
+from .matrices import Matrix, matrices, vectors
 
-Compute = Literal["float32", "bfloat16", "int8"]
+Compute = Literal["float32", "bfloat16", "int8", "int8-weights", "int4-weights"]
 PackedWeights = Mapping[str, Any]
-"""Weights as the network takes them, NumPy's or JAX's; a matrix ``x`` is ``x.weight``, in 8 bits with ``x.scale``."""
+"""Weights as the network takes them, NumPy's or JAX's; a matrix ``x`` is ``x.weight``, rounded with ``x.scale`` too, in
+groups of 4 bits also with ``x.least``."""
 
 _FINE = ("attention.inputs", "feed.output")
 """Products of a layer whose inputs are rounded less. With attention.inputs rounded like the rest SmolLM2-135M's
@@ -37,15 +39,29 @@ def pack(checkpoint: Checkpoint, compute: Compute, only: Collection[str] | None 
         if only is not None and matrix.name not in only:
             continue
         joined = _joined(checkpoint, {f"{part}.weight": (rows, matrix.columns) for part, rows in matrix.parts.items()})
-        if compute == "int8" and not matrix.exact:
-            packed[f"{matrix.name}.weight"], packed[f"{matrix.name}.scale"] = quantise_rows(joined)
-        else:
-            half = compute == "bfloat16" and not matrix.exact
-            packed[f"{matrix.name}.weight"] = joined.astype(jnp.bfloat16) if half else joined
+        packed |= {f"{matrix.name}.{part}": values for part, values in _packed(matrix, joined, compute).items()}
     if only is None:
         for vector in vectors(checkpoint.config):
             packed[vector.name] = _joined(checkpoint, {part: (size,) for part, size in vector.parts.items()})
     return packed
+
+
+def group_bits(matrix: Matrix, compute: Compute) -> Bits | None:
+    """Of how many bits its weights are, where they are rounded in groups; the embedding and the head stay in 8 bits."""
+    if matrix.exact or compute not in ("int8-weights", "int4-weights"):
+        return None
+    return 4 if compute == "int4-weights" and matrix.name not in ("embedding", "head") else 8
+
+
+def _packed(matrix: Matrix, weight_NK: np.ndarray, compute: Compute) -> dict[str, np.ndarray]:
+    if (bits := group_bits(matrix, compute)) is not None:
+        return {
+            part: values for part, values in quantise_groups(weight_NK, bits)._asdict().items() if values is not None
+        }
+    if compute == "int8" and not matrix.exact:
+        return dict(zip(("weight", "scale"), quantise_rows(weight_NK), strict=True))
+    half = compute == "bfloat16" and not matrix.exact
+    return {"weight": weight_NK.astype(jnp.bfloat16) if half else weight_NK}
 
 
 def build(config: DecoderConfig, packed: PackedWeights, factors: Mapping[str, LoraFactors] | None = None) -> Decoder:
@@ -54,9 +70,16 @@ def build(config: DecoderConfig, packed: PackedWeights, factors: Mapping[str, Lo
     ``factors`` are low-rank changes of the matrices they name, scale included; see `joined_factors`.
     """
 
-    def plain(name: str, *, fine: bool = False) -> Linear | Int8Linear:
-        weight = packed[f"{name}.weight"]
-        return Int8Linear(weight, packed[f"{name}.scale"], fine=fine) if weight.dtype == np.int8 else Linear(weight)
+    def plain(name: str, *, fine: bool = False) -> Linear | Int8Linear | GroupedLinear:
+        weight, scale = packed[f"{name}.weight"], packed.get(f"{name}.scale")
+        if scale is None:
+            return Linear(weight)
+        in_groups = weight.ndim == 3
+        return (
+            GroupedLinear(weight, scale, packed.get(f"{name}.least"))
+            if in_groups
+            else Int8Linear(weight, scale, fine=fine)
+        )
 
     def linear(name: str, *, fine: bool = False) -> Product:
         base = plain(name, fine=fine)

@@ -18,6 +18,7 @@ from capibara.model import Sampling, open_model
 from capibara.model.adapter_files import LoraFactors
 from capibara.model.architecture import DecoderConfig, ExpertsConfig, LayerKind
 from capibara.model.chunks import SMALLEST_CACHE
+from capibara.model.grouped_weights import Bits, quantise_groups
 from capibara.model.language_model import JaxLanguageModel
 from capibara.model.linear import quantise_rows
 from capibara.model.matrices import matrices, vectors
@@ -74,6 +75,16 @@ def in_8_bits(network: Network) -> Network:
         rounded, scale = quantise_rows(network.packed[f"{matrix.name}.weight"])
         packed |= {f"{matrix.name}.weight": rounded, f"{matrix.name}.scale": scale}
     return Network(network.config, packed)
+
+
+def in_groups(network: Network, bits: Bits) -> Network:
+    """All matrices but the routers, with their adapters if there are any."""
+    packed = {name: values for name, values in network.packed.items() if not name.endswith(".weight")}
+    for matrix in matrices(network.config):
+        weight = network.packed[f"{matrix.name}.weight"]
+        parts = {"weight": weight} if matrix.exact else quantise_groups(weight, bits)._asdict()
+        packed |= {f"{matrix.name}.{part}": values for part, values in parts.items() if values is not None}
+    return Network(network.config, packed, network.factors)
 
 
 def adapted(network: Network) -> Network:
@@ -152,6 +163,10 @@ def main(folder: str) -> None:
         "mixture": compared(mixture, ["tensor=4"]),
         "adapted": compared(adapted(even), ["tensor=4"]),
         "8 bits": compared(in_8_bits(even), ["tensor=4"]),
+        "groups of 8 bits": compared(in_groups(even, 8), ["tensor=2"]),
+        "groups of 4 bits": compared(in_groups(adapted(even), 4), ["tensor=2"]),
+        "mixture in groups": compared(in_groups(mixture, 4), ["tensor=2"]),
+        "layout of groups": layout(in_groups(even, 4).over("tensor=2")),
         "layout": {mesh: layout(even.over(mesh)) for mesh in ("none", "tensor=4", "data=2,tensor=4", "auto")},
         "mixture's layout": layout(mixture.over("tensor=4")),
         "exchanged": {

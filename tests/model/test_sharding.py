@@ -59,6 +59,20 @@ def test_logits_of_8_bit_weights_are_those_of_one_device_but_for_their_rounding(
     assert report["8 bits"]["tensor=4"] < 1e-3
 
 
+@pytest.mark.parametrize("network", ["groups of 8 bits", "groups of 4 bits", "mixture in groups"])
+def test_logits_of_weights_in_groups_are_those_of_one_device(report, network):
+    assert max(report[network].values()) < 1e-4
+
+
+def test_weights_in_groups_are_split_with_their_groups_numbers_and_never_inside_a_group(report):
+    weights = report["layout of groups"]["weights"]
+    assert weights["layers.0.attention.output.weight"] == [64, 1, 16]
+    assert weights["layers.0.attention.output.scale"] == weights["layers.0.attention.output.least"] == [64, 1]
+    assert weights["layers.0.feed.inputs.weight"] == [96, 2, 16]
+    assert weights["layers.0.feed.inputs.scale"] == weights["layers.0.feed.inputs.least"] == [96, 2]
+    assert weights["layers.0.feed.output.weight"] == [64, 3, 16]
+
+
 @pytest.mark.parametrize("mesh", MESHES)
 def test_the_engine_writes_over_a_mesh_what_it_writes_on_one_device(report, mesh):
     assert report["answers"][mesh]["texts"] == report["answers"]["none"]["texts"]
@@ -131,3 +145,4 @@ def test_what_cannot_be_split_is_told_once_for_all_layers():
         "embedding, 259 outputs",
         "feed.output, 33 inputs",
     ]
+    assert list(undivided(meshes.EVEN, 2, group=32)) == ["feed.output, 3 groups of 32 inputs"]
