@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float16, Int8, UInt8
 
+from .kernels import MOST_ROWS, kernels_for
 from .linear import product
 
 GROUP = 32
@@ -35,7 +37,10 @@ class GroupedWeight(NamedTuple):
 
 
 class GroupedLinear(nnx.Module):
-    """Product with a weight in groups, whose values are made within the step; sums are in float32."""
+    """Product with a weight in groups, whose values are made within the step; sums are in float32.
+
+    XLA makes all values before it multiplies; the kernels, for few rows on CPUs, each where it is used.
+    """
 
     def __init__(
         self,
@@ -47,14 +52,20 @@ class GroupedLinear(nnx.Module):
         self.least = None if least_NG is None else nnx.Param(jnp.asarray(least_NG))
 
     def __call__(self, x_RK: Float[Array, "R K"]) -> Float[Array, "R N"]:
-        least_NG = None if self.least is None else self.least[...]
-        values_NK = _values(self.weight[...], self.scale[...], least_NG)
-        return product(_filled_up(x_RK, values_NK.shape[1]), values_NK.astype(x_RK.dtype))
+        operands = x_RK, *(part[...] for part in (self.weight, self.scale, self.least) if part is not None)
+        if x_RK.shape[0] <= MOST_ROWS and (kernels := kernels_for(x_RK)) is not None:
+            return jax.lax.platform_dependent(*operands, cpu=kernels.product_in_groups, default=_product_in_groups)
+        return _product_in_groups(*operands)
 
     def rows(self, index: Array) -> Float[Array, "R GK"]:
         """Rows of the weight in float32 and whole groups, for use as an embedding table."""
         least_RG = None if self.least is None else self.least[...][index]
         return _values(self.weight[...][index], self.scale[...][index], least_RG)
+
+
+def _product_in_groups(x_RK: Array, weight_NGP: Array, scale_NG: Array, least_NG: Array | None = None) -> Array:
+    values_NK = _values(weight_NGP, scale_NG, least_NG)
+    return product(_filled_up(x_RK, values_NK.shape[1]), values_NK.astype(x_RK.dtype))
 
 
 def _values(weight_NGP: Array, scale_NG: Array, least_NG: Array | None) -> Float[Array, "N GK"]:

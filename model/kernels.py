@@ -19,7 +19,7 @@ import jax
 import jax.ffi
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Int8
+from jaxtyping import Array, Float, Float16, Int, Int8, UInt8
 
 from ..config.paths import cache_dir
 from .attention import Scoring
@@ -31,7 +31,7 @@ from .sharding import over_mesh
 MOST_ROWS = 16
 """Rows of a step up to which the kernels are used on any processor, and 8-bit products are always fine ones."""
 
-_NAMES = ("int8_product", "cached_attention", "decoder_layer")
+_NAMES = ("int8_product", "int8_groups_product", "int4_groups_product", "cached_attention", "decoder_layer")
 _MOST_INPUTS = 65536  # of a product, so that sums fit into 32 bits
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,17 @@ class Kernels:
         return jax.ffi.ffi_call(f"{self._prefix}_int8_product", result, vmap_method="sequential")(
             x_RK, weight_NK, scale_N
         )
+
+    def product_in_groups(
+        self,
+        x_RK: Float[Array, "R K"],
+        weight_NGP: Int8[Array, "N G 32"] | UInt8[Array, "N G 16"],
+        *numbers_NG: Float16[Array, "N G"],
+    ) -> Float[Array, "R N"]:
+        """As `GroupedLinear`; ``numbers_NG`` are the scales, and in 4 bits the least values."""
+        result = jax.ShapeDtypeStruct((x_RK.shape[0], weight_NGP.shape[0]), jnp.float32)
+        name = f"{self._prefix}_int{4 if weight_NGP.dtype == jnp.uint8 else 8}_groups_product"
+        return jax.ffi.ffi_call(name, result, vmap_method="sequential")(x_RK, weight_NGP, *numbers_NG)
 
     def cached_attention(
         self,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "groups.h"
 #include "parts.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -16,6 +17,7 @@ namespace {
 
 using Array = ffi::Buffer<ffi::F32>;
 using Bytes = ffi::Buffer<ffi::S8>;
+using Halves16 = ffi::Buffer<ffi::F16>;
 using Numbers = ffi::Buffer<ffi::S32>;
 using Result = ffi::Result<Array>;
 
@@ -60,6 +62,41 @@ ffi::Error int8_product(ffi::ThreadPool pool, Array x, Bytes weight, Array scale
     std::copy_n(found, count, to + row * by.outputs + begin);
   });
   return ffi::Error::Success();
+}
+
+// x [R, K] by a weight in groups -> [R, N]; where a last group is filled up, so is x, with zeros.
+template <typename Kind>
+ffi::Error product_in_groups(ffi::ThreadPool& pool, const Array& x, const Groups& weight, Result& result) {
+  const int64_t rows = x.dimensions()[0], K = x.dimensions()[1], inputs = weight.groups * kGroup;
+  const float* from = x.typed_data();
+  if (K != inputs) {
+    std::vector<float>& filled = scratch().filled;
+    filled.assign(rows * inputs, 0.0f);
+    for (int64_t row = 0; row < rows; ++row) std::copy_n(from + row * K, K, filled.data() + row * inputs);
+    from = filled.data();
+  }
+  float* to = result->typed_data();
+  Team team(pool);
+  team.run(weight.parts(), [&](uint32_t part) {
+    const int64_t begin = part * weight.block();
+    multiply<Kind>(from, rows, weight, begin, std::min(weight.block(), weight.outputs - begin), to);
+  });
+  return ffi::Error::Success();
+}
+
+// weight [N, G, 32], scale [N, G]
+ffi::Error int8_groups_product(ffi::ThreadPool pool, Array x, Bytes weight, Halves16 scale, Result result) {
+  const auto axes = weight.dimensions();
+  const auto* steps = reinterpret_cast<const uint8_t*>(weight.typed_data());
+  return product_in_groups<EightBits>(pool, x, {steps, scale.typed_data(), nullptr, axes[0], axes[1], axes[2]}, result);
+}
+
+// weight [N, G, 16], scale and least [N, G]
+ffi::Error int4_groups_product(ffi::ThreadPool pool, Array x, ffi::Buffer<ffi::U8> weight, Halves16 scale,
+                               Halves16 least, Result result) {
+  const auto axes = weight.dimensions();
+  const Groups groups{weight.typed_data(), scale.typed_data(), least.typed_data(), axes[0], axes[1], axes[2]};
+  return product_in_groups<FourBits>(pool, x, groups, result);
 }
 
 // queries [B, N, T, H], keys and values [B, K, T, H], starts [B], caches of [K, S, H] -> [B, N, T, H], caches
@@ -190,6 +227,23 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(capibara_int8_product, capibara::int8_product,
                                   .Arg<capibara::Array>()
                                   .Arg<capibara::Bytes>()
                                   .Arg<capibara::Array>()
+                                  .Ret<capibara::Array>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(capibara_int8_groups_product, capibara::int8_groups_product,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<capibara::Array>()
+                                  .Arg<capibara::Bytes>()
+                                  .Arg<capibara::Halves16>()
+                                  .Ret<capibara::Array>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(capibara_int4_groups_product, capibara::int4_groups_product,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<capibara::Array>()
+                                  .Arg<ffi::Buffer<ffi::U8>>()
+                                  .Arg<capibara::Halves16>()
+                                  .Arg<capibara::Halves16>()
                                   .Ret<capibara::Array>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(capibara_cached_attention, capibara::cached_attention,

@@ -20,7 +20,7 @@ struct Scratch {
   Partials partials;
   std::vector<Partials> by_stretch;
   std::vector<Sequence> sequences;
-  std::vector<float> row, projected, mixed, between, gated;
+  std::vector<float> row, projected, mixed, between, gated, filled;
 };
 
 inline Scratch& scratch() {

@@ -19,6 +19,7 @@ from capibara.config.paths import cache_dir
 from capibara.model.architecture import LayerKind
 from capibara.model.attention import Scoring
 from capibara.model.cached_attention import LayerCache, attend_over, flattened
+from capibara.model.grouped_weights import GroupedLinear, quantise_groups
 from capibara.model.kernels import MOST_ROWS, Kernels, kernels_for, xla_alone
 from capibara.model.layer_kernel import layer_kernel
 from capibara.model.linear import Int8Linear
@@ -67,6 +68,36 @@ def test_a_row_of_a_product_gives_the_same_whatever_is_beside_it(own, by_xla):
         together = product(x)
         for rows in (1, 2, 3, 5):
             np.testing.assert_array_equal(product(x[:rows]), together[:rows])
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("size", [1.0, 1e-5], ids=["", "tiny"])
+@pytest.mark.parametrize(("rows", "outputs", "inputs"), SHAPES)
+def test_a_product_in_groups_is_that_of_xla(kernels, rows, outputs, inputs, size, bits):
+    weight, x = quantise_groups(size * np.asarray(normal(outputs, inputs, seed=1)), bits), normal(rows, inputs)
+    made = kernels.product_in_groups(x, *(jnp.asarray(part) for part in weight if part is not None))
+    values = np.asarray(GroupedLinear(*weight).rows(np.arange(outputs)), np.float64)[:, :inputs]
+    expected = np.asarray(x, np.float64) @ values.T
+    np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_row_of_a_product_in_groups_gives_the_same_whatever_is_beside_it(own, bits):
+    product = GroupedLinear(*quantise_groups(np.asarray(normal(70, 200, seed=1)), bits))
+    x = normal(MOST_ROWS, 200)
+    together = product(x)
+    for rows in (1, 2, 3, 5):
+        np.testing.assert_array_equal(product(x[:rows]), together[:rows])
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_what_is_not_finite_in_a_weight_in_groups_is_not_hidden(kernels, bits):
+    weight = np.asarray(normal(3, 64, seed=1)).copy()
+    weight[1, 40] = np.inf
+    with np.errstate(invalid="ignore"):
+        parts = [jnp.asarray(part) for part in quantise_groups(weight, bits) if part is not None]
+    made = kernels.product_in_groups(normal(1, 64), *parts)
+    assert np.isfinite(made[0]).tolist() == [True, False, True]
 
 
 ATTENTIONS = {
