@@ -136,7 +136,8 @@ class LanguageModels:
             raise Objection(
                 "model.path",
                 f"loading {settings.path} takes about {needed / _MIB:,.0f} MiB, and {available / _MIB:,.0f} MiB are "
-                "free: set model.compute to int8, lower model.context_tokens, or choose a smaller model",
+                "free: set model.compute to int8 or int4-weights, lower model.context_tokens or "
+                "model.concurrent_generations, or choose a smaller model",
             )
 
     def activate(self, part: LanguagePart) -> None:

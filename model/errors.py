@@ -124,6 +124,6 @@ class ModelTooLarge(ModelError):
         stays = "".join(f"; {each}" for each in staying)
         super().__init__(
             f"model {name!r} needs about {needed / 2**20:,.0f} MiB, and {available / 2**20:,.0f} MiB are free, "
-            f"{(available + freed) / 2**20:,.0f} MiB with all idle models unloaded{stays}: set compute to int8, lower "
-            "context_tokens, or choose a smaller model"
+            f"{(available + freed) / 2**20:,.0f} MiB with all idle models unloaded{stays}: set compute to int8 or "
+            "int4-weights, lower context_tokens or concurrent_generations, or choose a smaller model"
         )

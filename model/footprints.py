@@ -27,7 +27,7 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model will take. ``caches`` are the bytes of its sequences' keys and values, at their longest.
+    """What a model will take. ``caches`` are the bytes of keys and values, at their most.
 
     ``weights`` is less than it can ever take; ``key`` names what was predicted, and ``measured`` says how.
     """
@@ -64,10 +64,9 @@ class Footprints:
         settings: ModelSettings,
         gauge: MemoryGauge,
         *,
-        sequences: int = 1,
         adapters: Mapping[str, AdapterSource] | None = None,
     ) -> Prediction:
-        """Before anything is loaded; only headers are read. ``sequences`` run at once, each as long as it can be.
+        """Before anything is loaded; only headers are read.
 
         Raises:
             ModelError: there is no such model, or it cannot be run; as `estimate_for`.
@@ -75,9 +74,7 @@ class Footprints:
         estimate, key = estimate_for(settings, adapters), _key(settings, gauge, adapters)
         measured = self._read().get(key)
         footprint = measured or _by_arithmetic(estimate, gauge)
-        return Prediction(
-            key, footprint, sequences * estimate.cache, estimate.weights + estimate.adapters, measured is not None
-        )
+        return Prediction(key, footprint, estimate.cache, estimate.weights + estimate.adapters, measured is not None)
 
     def record(self, prediction: Prediction, measured: Footprint) -> None:
         """What was predicted has been loaded, and took what was ``measured``."""
@@ -110,7 +107,7 @@ def _footprint(stored: dict[str, int]) -> Footprint:
 
 
 def _by_arithmetic(estimate: MemoryEstimate, gauge: MemoryGauge) -> Footprint:
-    loaded = estimate.peak - estimate.weights - estimate.cache
+    loaded = estimate.loaded
     return Footprint(loaded, loaded + estimate.weights if gauge.doubled else loaded)
 
 

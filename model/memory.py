@@ -12,6 +12,8 @@ from ..config.schema import ModelSettings
 from .adapter_files import Adapter
 from .adapter_source import AdapterMode, AdapterSource, read_fitting
 from .architecture import DecoderConfig
+from .chunks import cache_slots
+from .engine.schedule import most_fillers
 from .grouped_weights import grouped_bytes
 from .matrices import Matrix, matrices
 from .weights import Compute, group_bits
@@ -25,20 +27,32 @@ _USUAL_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes: of the weights in the arithmetic they run in, of the caches of one long sequence, of what adapters add to
-    the weights, and at the peak of loading, when the weights stand in memory twice.
+    """Bytes of a model in use.
 
-    ``programs`` is how many kinds of networks there are, each with compiled steps of its own.
+    Attributes:
+        weights: in the arithmetic they run in.
+        cache: of the keys and values of all generations that run at once, each as long as it may get, of what fills up
+            their steps, and of the beginnings of earlier prompts.
+        adapters: what these add to the weights.
+        programs: how many kinds of networks there are, each with compiled steps of its own.
+        unrounded: of the largest matrix in float32, where a step may make it of weights in groups.
     """
 
     weights: int
     cache: int
     adapters: int = 0
     programs: int = 1
+    unrounded: int = 0
+
+    @property
+    def loaded(self) -> int:
+        """All but the caches."""
+        return self.weights + self.adapters + self.programs * _PROGRAM_BYTES + self.unrounded
 
     @property
     def peak(self) -> int:
-        return 2 * self.weights + self.adapters + self.cache + self.programs * _PROGRAM_BYTES
+        """The most there is at once: while it is loaded, when the weights stand in memory twice, or with all caches."""
+        return self.loaded + max(self.weights, self.cache)
 
     def beside(self, other: MemoryEstimate) -> MemoryEstimate:
         """Of two models that are used together."""
@@ -51,10 +65,14 @@ def estimate(
     compute: Compute,
     context_tokens: int | None = None,
     adapters: Iterable[tuple[Adapter, AdapterMode]] = (),
+    *,
+    sequences: int = 1,
+    prefix_bytes: int = 0,
 ) -> MemoryEstimate:
-    """What a network of this shape takes, with caches for ``context_tokens`` (at most 4,096 when not given)."""
+    """What a network of this shape takes, with caches for ``sequences`` of ``context_tokens`` (at most 4,096 when not
+    given) and ``prefix_bytes`` for the beginnings of earlier prompts."""
     weights = sum(_matrix_bytes(matrix, compute) for matrix in matrices(config))
-    slots = min(config.context_tokens, context_tokens or _USUAL_TOKENS)
+    slots = cache_slots(min(config.context_tokens, context_tokens or _USUAL_TOKENS))
     value = 2 if compute == "bfloat16" else 4
     cache = 2 * value * config.layers * config.kv_heads * slots * config.head_width
     added, kinds = 0, {()}
@@ -65,7 +83,9 @@ def estimate(
         else:
             added += sum(4 * rank * (matrix.rows + matrix.columns) for matrix, rank in changed)
             kinds.add(tuple((matrix.name, rank) for matrix, rank in changed))
-    return MemoryEstimate(weights, cache, added, len(kinds))
+    return MemoryEstimate(
+        weights, sequences * cache + prefix_bytes, added, len(kinds), _largest_unrounded(config, compute)
+    )
 
 
 def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] | None = None) -> MemoryEstimate:
@@ -88,15 +108,31 @@ def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] 
         (read_fitting(source.folder, checkpoint), source.mode)
         for source in adapter_sources(checkpoint, settings, adapters).values()
     ]
-    alone = estimate(checkpoint.config, compute_for(settings), settings.context_tokens, read)
-    draft = draft_settings(settings)
-    return alone if draft is None else alone.beside(estimate_for(draft))
+    at_once = settings.concurrent_generations
+    alone = estimate(
+        checkpoint.config,
+        compute_for(settings),
+        settings.context_tokens,
+        read,
+        sequences=at_once + most_fillers(at_once),
+        prefix_bytes=settings.prefix_cache_mib * 2**20,
+    )
+    if (own := draft_settings(settings)) is None:
+        return alone
+    draft = estimate(open_checkpoint(own).config, compute_for(own), own.context_tokens, sequences=at_once)
+    return alone.beside(draft)
 
 
 def _changed(config: DecoderConfig, adapter: Adapter) -> list[tuple[Matrix, int]]:
     """The network's matrices that the adapter changes, with the rank of the change of all their parts together."""
     parts = ((matrix, len(matrix.parts.keys() & adapter.factors.keys())) for matrix in matrices(config))
     return [(matrix, adapter.rank * adapted) for matrix, adapted in parts if adapted]
+
+
+def _largest_unrounded(config: DecoderConfig, compute: Compute) -> int:
+    """Experts are left out: of their matrices a step makes one expert's part."""
+    whole = [matrix for matrix in matrices(config) if not any(".experts." in part for part in matrix.parts)]
+    return max(4 * matrix.rows * matrix.columns if group_bits(matrix, compute) else 0 for matrix in whole)
 
 
 def _matrix_bytes(matrix: Matrix, compute: Compute) -> int:

@@ -38,15 +38,14 @@ class Orchestrator:
         *,
         pinned: Collection[str] = (),
         limit_bytes: int | None = None,
-        sequences: int = 1,
         cache: Path | None = None,
         opener: Callable[[ModelSettings], LanguageModel] | None = None,
     ) -> None:
         """Nothing is loaded yet.
 
-        ``limit_bytes`` is the most that all models together may hold; None: all the memory there is. ``sequences`` is
-        how many generations of one model run at once. ``cache`` is where compiled steps, quantised weights and what
-        models were found to take are kept. ``opener`` is `open_model` unless another is given.
+        ``limit_bytes`` is the most that all models together may hold; None: all the memory there is. ``cache`` is where
+        compiled steps, quantised weights and what models were found to take are kept. ``opener`` is `open_model` unless
+        another is given.
 
         Raises:
             UnknownModel: a name in ``pinned`` is not one of the models.
@@ -55,7 +54,7 @@ class Orchestrator:
         self._cache = cache
         self._opener = opener or functools.partial(open_model, cache=cache)
         self._footprints = Footprints(cache / "footprints.json")
-        self._limit, self._sequences = limit_bytes, sequences
+        self._limit = limit_bytes
         self._lock = threading.Lock()
         self._clock = itertools.count(1)
         self._slots = {name: Slot(name, settings, False) for name, settings in models.items()}
@@ -200,7 +199,7 @@ class Orchestrator:
 
         prepare_device(self._cache, slot.settings.threads)
         gauge = gauge_for(slot.settings)
-        prediction = self._footprints.predict(slot.settings, gauge, sequences=self._sequences)
+        prediction = self._footprints.predict(slot.settings, gauge)
         with self._lock:
             slot.gauge, slot.prediction = gauge, prediction
             going = self._make_room(slot, prediction, gauge)

@@ -64,6 +64,11 @@ def piece_limit(room: int) -> int:
     return max(SMALLEST_CHUNK, 1 << (room.bit_length() - 1))
 
 
+def most_fillers(sequences: int) -> int:
+    """How many places of a step may have to be filled up at most, where so many sequences run at once."""
+    return max(batch_size(count) - count for count in range(1, min(sequences, BATCHES[-1]) + 1))
+
+
 def batch_size(count: int) -> int:
     """The size of step that ``count`` sequences are run in."""
     return next(size for size in BATCHES if size >= count)

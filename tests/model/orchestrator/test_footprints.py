@@ -18,6 +18,8 @@ from capibara.model.memory_gauge import DeviceMemory, HostMemory, MemoryWatch, M
 from ..test_folder import write_folder
 
 MIB = 2**20
+CACHE = 2 * 4 * 2 * 2 * 512 * 8
+"""Bytes of keys and values of one generation: float32, two layers, two key heads, 512 slots, heads of 8 values."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,11 @@ def footprints(tmp_path):
 
 def test_what_was_never_loaded_is_predicted_by_arithmetic(footprints, settings):
     expected = estimate_for(settings)
-    found = footprints.predict(settings, HostMemory(), sequences=3)
+    found = footprints.predict(settings, HostMemory())
     assert not found.measured
-    assert found.caches == 3 * expected.cache
-    assert found.footprint.peak == expected.peak - expected.cache
-    assert found.footprint.loaded == found.footprint.peak - expected.weights
-    assert found.needed == max(found.footprint.peak, found.footprint.loaded + found.caches)
+    assert found.caches == expected.cache
+    assert found.footprint == Footprint(expected.loaded, expected.loaded + expected.weights)
+    assert found.needed == expected.peak
 
 
 def test_a_device_of_its_own_never_holds_the_weights_twice(footprints, settings):
@@ -61,11 +62,11 @@ def test_a_device_of_its_own_never_holds_the_weights_twice(footprints, settings)
 def test_what_was_measured_is_predicted_and_caches_are_still_added(footprints, settings):
     before = footprints.predict(settings, HostMemory())
     footprints.record(before, Footprint(200 * MIB, 300 * MIB))
-    after = footprints.predict(settings, HostMemory(), sequences=2)
+    after = footprints.predict(settings, HostMemory())
     assert after.measured
     assert after.footprint == Footprint(200 * MIB, 300 * MIB)
-    assert after.caches == 2 * before.caches
-    assert after.needed == 300 * MIB
+    assert after.caches == before.caches
+    assert after.needed == max(300 * MIB, 200 * MIB + before.caches)
 
 
 def test_a_model_is_never_believed_to_be_smaller_than_its_weights(footprints, settings):
@@ -82,11 +83,37 @@ def test_what_was_measured_of_one_kind_says_nothing_of_another(footprints, setti
     assert not footprints.predict(settings, DeviceMemory(Books(1, 1))).measured
 
 
+@pytest.mark.parametrize(("at_once", "caches"), [(1, 1), (2, 2), (3, 4), (8, 8 + 3), (20, 20 + 3)])
+def test_caches_are_counted_of_all_that_run_at_once_and_of_what_fills_up_their_steps(settings, at_once, caches):
+    many = settings.model_copy(update={"concurrent_generations": at_once, "prefix_cache_mib": 0})
+    assert estimate_for(many).cache == caches * CACHE
+
+
+def test_beginnings_of_earlier_prompts_are_counted(settings):
+    none = estimate_for(settings.model_copy(update={"prefix_cache_mib": 0}))
+    assert estimate_for(settings.model_copy(update={"prefix_cache_mib": 7})).cache == none.cache + 7 * MIB
+
+
+def test_caches_are_counted_in_the_sizes_that_they_come_in(settings):
+    caches = [estimate_for(settings.model_copy(update={"context_tokens": tokens})).cache for tokens in (128, 512, 600)]
+    assert caches[0] == caches[1]
+    assert caches[2] - 256 * MIB == 2 * (caches[1] - 256 * MIB)
+
+
+def test_a_matrix_that_a_step_makes_of_weights_in_groups_is_counted(settings):
+    rounded = estimate_for(settings.model_copy(update={"compute": "int4-weights"}))
+    assert rounded.unrounded == 4 * 260 * 32  # the embedding
+    assert estimate_for(settings).unrounded == 0
+    assert rounded.loaded == rounded.weights + rounded.unrounded + (
+        estimate_for(settings).loaded - estimate_for(settings).weights
+    )
+
+
 def test_a_model_that_drafts_is_counted_with_its_weights_its_caches_and_its_steps(footprints, settings):
     own, drafted = estimate_for(settings), settings.model_copy(update={"draft": settings.path})
     both = estimate_for(drafted)
-    assert (both.weights, both.cache, both.programs) == (2 * own.weights, 2 * own.cache, 2 * own.programs)
-    assert both.peak == 2 * own.peak
+    drafting = settings.concurrent_generations * CACHE
+    assert (both.weights, both.cache, both.programs) == (2 * own.weights, own.cache + drafting, 2 * own.programs)
     footprints.record(footprints.predict(settings, HostMemory()), Footprint(MIB, MIB))
     assert not footprints.predict(drafted, HostMemory()).measured
 
