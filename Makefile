@@ -1,4 +1,4 @@
-# Needs Python 3.11, make and a C compiler; everything else is installed into .venv.
+# Needs Python 3.11 and make; a C++ compiler makes the language model faster. Everything else is installed into .venv.
 PYTHON ?= python3.11
 BIN := .venv/bin
 # --no-compile: Python compiles what is imported when it is first imported, a small part of what is installed.

@@ -163,5 +163,7 @@ def _of_pattern(complaint: str) -> str:
     reason = re.search(r"^error: (.*)$", complaint, re.MULTILINE)
     mark = re.search(r"^ {4}( *)\^", complaint, re.MULTILINE)
     if reason is None:
+        if "lookarounds not supported" in complaint:  # which names its own kinds of them
+            return r"borders of words (\b, \B) are not supported, ^ and $ at its ends alone"
         return re.sub(r"^(?:at )?\d+\(\d+\): invalid regex .* \(in regex\): ", "", _first_line(complaint))
     return reason[1] if mark is None else f"{reason[1]} at character {len(mark[1]) + 1}"
