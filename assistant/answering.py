@@ -26,7 +26,7 @@ from .extraction import choose, extractor_for
 from .grounding import Grounded, ground
 from .loading import LoadedModel
 from .prompts import Prompt, compose_prompt, reader_prompt
-from .reading import NOT_STATED, READER, parse_reading
+from .reading import ABSTAIN_BIAS, NOT_STATED, READER, parse_reading
 from .values import Answer, AnswerEvent, AnswerReady, AnswerUsage, Citation, Retrieved, TextDelta
 from .wording import not_found, quoted
 
@@ -245,7 +245,7 @@ class Answerer:
         """
         adapter, sampling = (READER if READER in model.adapters else None), self._sampling()
         if adapter is not None:
-            bias = (NOT_STATED, self._settings.assistant.abstain_bias)
+            bias = (NOT_STATED, ABSTAIN_BIAS + self._settings.assistant.abstain_bias)
             sampling = dataclasses.replace(sampling, opening_bias=bias)
         for number, passage in enumerate(passages, start=1):
             prompt = reader_prompt(model, draft.question, [passage], self._settings)

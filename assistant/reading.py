@@ -18,6 +18,9 @@ READER = "reader"
 NOT_STATED = "not stated"
 """What the reader answers when no passage holds an answer."""
 
+ABSTAIN_BIAS = -1.0
+"""Added to the logarithm of the probability of `NOT_STATED`: measured, as docs/evaluation.md tells."""
+
 INSTRUCTION = f"Answer in a few words from the passages, with the passage's number, or say: {NOT_STATED}"
 
 _READING = re.compile(r"(?P<phrase>.*\S)\s*\[(?P<number>\d{1,2})\]", re.DOTALL)

@@ -21,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from capibara.assistant.dataset import Question, indexed, read_passages, read_questions
-from capibara.assistant.reading import NOT_STATED, READER, parse_reading, reader_messages
+from capibara.assistant.extraction import LEAST_SCORE
+from capibara.assistant.reading import ABSTAIN_BIAS, NOT_STATED, READER, parse_reading, reader_messages
 from capibara.assistant.scoring import contains, exact_match, token_f1
 from capibara.config.schema import AssistantSettings, ModelSettings, RagSettings, Settings
 from capibara.model import AdapterSource, open_model
@@ -82,7 +83,7 @@ def extracted(given: argparse.Namespace) -> Callable[[str, str], str]:
 
     def read(question: str, text: str) -> str:
         (span,) = extractor.read(question, [text])
-        return text[span.start : span.end] if span is not None and span.score >= given.bias else ""
+        return text[span.start : span.end] if span is not None and span.score >= LEAST_SCORE + given.bias else ""
 
     return read
 
@@ -92,7 +93,7 @@ def generated(given: argparse.Namespace) -> Callable[[str, str], str]:
     adapters = {READER: AdapterSource(given.adapter)} if given.adapter else None
     model = open_model(ModelSettings(), adapters=adapters)
     adapter = None if given.plain else READER
-    sampling = Sampling(max_tokens=48, opening_bias=None if given.plain else (NOT_STATED, given.bias))
+    sampling = Sampling(max_tokens=48, opening_bias=None if given.plain else (NOT_STATED, ABSTAIN_BIAS + given.bias))
 
     def read(question: str, text: str) -> str:
         written = model.generate(reader_messages(question, [text]), sampling, adapter=adapter).text.strip()

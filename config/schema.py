@@ -146,8 +146,9 @@ class AssistantSettings(Section):
     history_turns: int = setting(3, "earlier turns that follow-up questions may refer to", ge=0, le=50)
     least_support: Fraction = setting(0.5, "similarity of question and best sentence below which nothing is answered")
     abstain_bias: float = setting(
-        -1.0,
-        "added to the reader's inclination to say that the passages do not tell; lower: it answers more readily",
+        0.0,
+        "added to a reader's inclination to say that the passages do not tell, as a logarithm; lower: it answers more "
+        "readily; 0: the balance that was measured best",
         ge=-20.0,
         le=20.0,
     )

@@ -14,19 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ..config.schema import RagSettings
 from .batching import encoded
 from .encoder_adapter import SPAN_HEAD, adapter_base, is_adapter
 from .merged_encoder import MergedEncoder, base_of, same_base
 from .models import EmbeddingModel, find_embedding_model, find_model_folder
+from .sentences import sentence_spans
 
 _BUNDLED = Path(__file__).parent / "adapters" / "extractor"
 _BATCH = 32
 _LONGEST = 30
 """Tokens of an answer at most."""
-_PRICE_OF_A_TOKEN = 0.01
+_PRICE_OF_A_TOKEN = 0.015
 """What one more token must add to the probability of holding the answer; docs/evaluation.md holds the comparison."""
 
 
@@ -109,34 +110,40 @@ def open_extractor(settings: RagSettings, bundled: Path = _BUNDLED) -> Extractiv
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A row of tokens; the passage's begin at ``first``, and ``places`` are their characters [T, 2] in its text."""
+    """A row of tokens; the passage's begin at ``first``. ``places`` are their characters [T, 2] in its text,
+    ``sentences`` the number of the sentence that each is of."""
 
     passage: int
     tokens: list[int]
     first: int
     places: list[tuple[int, int]]
+    sentences: Int[np.ndarray, " T"]
 
     def best(self, scores_TS: Float[np.ndarray, "T S"]) -> AnswerSpan:
         inside = slice(self.first, self.first + len(self.places))
         sums_TT = scores_TS[inside, 0][:, None] + scores_TS[inside, 1][None]
         sums_TT = np.where(_possible(len(self.places)), sums_TT, -np.inf)
-        first, last = safest_span(sums_TT)
+        first, last = safest_span(sums_TT, self.sentences)
         score = float(sums_TT.max() - scores_TS[0].sum())
         return AnswerSpan(self.places[first][0], self.places[last][1], score)
 
 
-def safest_span(sums_TT: Float[np.ndarray, "T T"]) -> tuple[int, int]:
+def safest_span(sums_TT: Float[np.ndarray, "T T"], sentences_T: Int[np.ndarray, " T"]) -> tuple[int, int]:
     """First and last token of the span that most likely holds the whole answer, less a price for its length.
 
-    ``sums_TT`` are the scores of every span by its first and last token, minus infinity for those that cannot be. The
-    likeliest span alone is often a part of what is meant, or one of two neighbours.
+    ``sums_TT`` are the scores of every span by its first and last token, minus infinity for those that cannot be;
+    ``sentences_T`` tells which sentence a token is of. The likeliest span is often a part of what is meant, or one of
+    two neighbours: it is made longer where that pays, within its sentence.
     """
     share_TT = np.exp(sums_TT - sums_TT.max())
     share_TT /= share_TT.sum()
     held_TT = np.cumsum(np.cumsum(share_TT[::-1], axis=0)[::-1], axis=1)  # of all spans within first to last
-    length_T = np.arange(len(sums_TT), dtype=np.float32)
-    worth_TT = held_TT - _PRICE_OF_A_TOKEN * (length_T[None] - length_T[:, None])
-    first, last = divmod(int(np.where(np.isfinite(sums_TT), worth_TT, -np.inf).argmax()), len(sums_TT))
+    place_T = np.arange(len(sums_TT))
+    worth_TT = held_TT - _PRICE_OF_A_TOKEN * (place_T[None] - place_T[:, None])
+    first, last = divmod(int(sums_TT.argmax()), len(sums_TT))
+    longer_TT = (place_T[:, None] <= first) & (place_T[None] >= last) & np.isfinite(sums_TT)
+    longer_TT &= (sentences_T[:, None] == sentences_T[first]) & (sentences_T[None] == sentences_T[last])
+    first, last = divmod(int(np.where(longer_TT, worth_TT, -np.inf).argmax()), len(sums_TT))
     return first, last
 
 
@@ -161,8 +168,11 @@ class _Parts:
         head = [tokens.first, *asked.ids[: tokens.form.question_tokens], tokens.last]
         room = tokens.form.max_tokens - len(head) - 1
         for passage, text in enumerate(texts):
+            ends = [end for _, end in sentence_spans(passages[passage])]
+            sentences = np.searchsorted(ends, [start for start, _ in text.offsets], side="right")
             last = max(0, len(text.ids) - room)
             for begin in [*range(0, last, max(1, room // 2)), last]:
                 ids, places = text.ids[begin : begin + room], text.offsets[begin : begin + room]
                 if ids:
-                    yield _Window(passage, [*head, *ids, tokens.last], len(head), places)
+                    of = sentences[begin : begin + room]
+                    yield _Window(passage, [*head, *ids, tokens.last], len(head), places, of)

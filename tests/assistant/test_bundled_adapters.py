@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 
 from capibara.assistant.dataset import GivenPassage, Question, read_passages, read_questions
+from capibara.assistant.extraction import LEAST_SCORE
 from capibara.assistant.reading import NOT_STATED, READER, parse_reading, reader_messages
-from capibara.assistant.scoring import exact_match
+from capibara.assistant.scoring import contains, exact_match
 from capibara.config.schema import RagSettings
 from capibara.model import Sampling, open_model
 from capibara.model.checksums import CHECKSUM_FILE, verify_checksums
 from capibara.rag.embedding import open_embedder
+from capibara.rag.extractive_reader import open_extractor
 from capibara.rag.reranking import open_reranker
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = [ROOT / "model" / "adapters" / "reader", ROOT / "rag" / "adapters" / "reranker"]
+FOLDERS = [
+    ROOT / "model" / "adapters" / "reader",
+    *(ROOT / "rag" / "adapters" / name for name in ("reranker", "extractor")),
+]
 DEV = ROOT.parent / "shared" / "data" / "squad" / "dev"
 MEGABYTE = 10**6
 
@@ -65,6 +70,23 @@ def test_the_reader_says_that_a_passage_about_something_else_does_not_tell(sampl
         for number, question in enumerate(questions[:6])
     ]
     assert written.count(NOT_STATED) >= 5
+
+
+def test_the_extractor_points_at_answers_and_away_from_passages_about_something_else(sample):
+    passages, questions = sample
+    texts = {passage.id: passage.text for passage in passages}
+    extractor = open_extractor(RagSettings())
+    assert extractor is not None
+    held = refused = 0
+    for number, question in enumerate(questions):
+        text = texts[question.passage_id]
+        right, wrong = extractor.read(question.question, [text, passages[-1 - number].text])
+        assert right is not None
+        assert wrong is not None
+        held += contains(text[right.start : right.end], question.answers)
+        refused += wrong.score < LEAST_SCORE
+    assert held >= 14
+    assert refused >= 16
 
 
 def test_the_reranker_puts_the_right_passage_before_its_neighbours(sample):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer
 from capibara.config.schema import RagSettings
 from capibara.rag.errors import ModelNotFound
 from capibara.rag.extractive_reader import _PRICE_OF_A_TOKEN, ExtractiveReader, open_extractor, safest_span
+from capibara.rag.sentences import sentence_spans
 
 from .adapters import MAX_TOKENS, QUESTION_TOKENS, hidden_states, tensors_of, write_adapter
 
@@ -43,6 +45,11 @@ def reader(adapter: Path, tiny_model: Path) -> ExtractiveReader:
     return opened
 
 
+def sentence_of(passage: str, offsets: list[tuple[int, int]]) -> Callable[[int], int]:
+    ends = [end for _, end in sentence_spans(passage)]
+    return lambda token: sum(end <= offsets[token][0] for end in ends)
+
+
 def best_span(adapter: Path, base: Path, question: str, passage: str) -> tuple[int, int, float]:
     """By trying every span of every window."""
     tokenizer, tensors = Tokenizer.from_file(str(base / "tokenizer.json")), tensors_of(adapter)
@@ -68,7 +75,13 @@ def best_span(adapter: Path, base: Path, question: str, passage: str) -> tuple[i
             within = [one for one in spans if span[0] <= one[0] and one[1] <= span[1]]
             return sum(math.exp(spans[one] - top) for one in within) / total - _PRICE_OF_A_TOKEN * (span[1] - span[0])
 
-        first, last = max(spans, key=worth)
+        likeliest, owner = max(spans, key=lambda span: spans[span]), sentence_of(passage, text.offsets[begin:])
+        longer = [
+            one
+            for one in spans
+            if one[0] <= likeliest[0] and one[1] >= likeliest[1] and [*map(owner, one)] == [*map(owner, likeliest)]
+        ]
+        first, last = max(longer, key=worth)
         found.append((text.offsets[begin + first][0], text.offsets[begin + last][1], float(top - scores[0].sum())))
     return max(found, key=lambda one: one[2])
 
@@ -163,11 +176,14 @@ def spans(**scores: float) -> np.ndarray:
     ("sums_TT", "span"),
     [
         (spans(t1_1=5.0), (1, 1)),
-        (spans(t1_1=5.0, t1_3=4.9), (1, 3)),
+        (spans(t1_1=5.0, t1_2=4.9), (1, 2)),
+        (spans(t1_2=5.0, t1_1=4.9), (1, 2)),
         (spans(t0_0=5.0, t1_1=4.9), (0, 1)),
-        (spans(t0_0=5.0, t3_3=-1.0), (0, 0)),
+        (spans(t0_0=5.0, t2_2=-1.0), (0, 0)),
+        (spans(t2_2=5.0, t2_3=4.9), (2, 2)),
+        (spans(t2_3=5.0, t1_1=1.0), (2, 3)),
     ],
-    ids=["a certain one", "the longer of two", "two neighbours", "not what is hardly likely"],
+    ids=["certain", "the longer", "never a shorter", "neighbours", "hardly likely", "another sentence", "across two"],
 )
-def test_the_safest_span_holds_all_that_is_likely(sums_TT: np.ndarray, span: tuple[int, int]) -> None:
-    assert safest_span(sums_TT) == span
+def test_the_safest_span_holds_all_that_is_likely_of_its_sentence(sums_TT: np.ndarray, span: tuple[int, int]) -> None:
+    assert safest_span(sums_TT, np.array([0, 0, 0, 1])) == span
