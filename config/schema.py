@@ -32,6 +32,11 @@ class ModelSettings(Section):
         "are rounded, in groups",
     )
     context_tokens: int | None = setting(None, "context limit; none: the model's own", unit="tokens", ge=128)
+    head_pattern: str = setting(
+        "none",
+        "TOML file that says which heads keep the whole text; the others keep its beginning and newest tokens; none",
+        takes="file or name",
+    )
     reader: str = setting(
         "auto",
         "adapter (PEFT folder) that answers from passages; auto: the bundled one, if it was made for this model; none",

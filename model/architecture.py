@@ -22,6 +22,15 @@ class Rotary(NamedTuple):
     factor: float = 1.0
 
 
+class StreamingHeads(NamedTuple):
+    """Key heads of a layer that see no more than the first ``sinks`` tokens and the newest ``window``, a token itself
+    the last of these (DuoAttention: Xiao et al., 2410.10819)."""
+
+    heads: tuple[int, ...]
+    sinks: int
+    window: int
+
+
 @dataclass(frozen=True, slots=True)
 class LayerKind:
     """What the layers of one network may differ in.
@@ -30,11 +39,13 @@ class LayerKind:
         window: how many tokens one sees, itself the last of them; None: all before it.
         positions: which of the network's rotary positions turn it: ``global``, ``local``, or ``none``.
         experts: its feed-forward is a mixture of experts.
+        streaming: those of its key heads that see less than the others; not in layers with a window.
     """
 
     window: int | None = None
     positions: Literal["global", "local", "none"] = "global"
     experts: bool = False
+    streaming: StreamingHeads | None = None
 
 
 @dataclass(frozen=True, slots=True)

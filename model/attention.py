@@ -31,12 +31,19 @@ class Scoring(NamedTuple):
     """How scores are made of queries and keys, and how far back one sees.
 
     ``scale``: what they are multiplied by; None: one over the root of the head's width. ``cap``: their soft bound.
-    ``window``: how many tokens one sees, itself the last of them; None: all before it.
+    ``window``: how many tokens one sees, itself the last of them; None: all before it. ``sinks``: first tokens of a
+    sequence that are seen whatever the window is.
     """
 
     scale: float | None = None
     cap: float | None = None
     window: int | None = None
+    sinks: int = 0
+
+    def within(self, tokens: int) -> Scoring:
+        """The same for so many tokens, without a window that shows all of them."""
+        sees_all = self.window is None or self.sinks + self.window >= tokens
+        return self._replace(window=None, sinks=0) if sees_all else self
 
 
 _MASKED = -1e30
@@ -61,9 +68,8 @@ def causal_attention(
     method = method or default_method()
     B, N, T, H = q_BNTH.shape
     K = k_BKTH.shape[1]
-    scale, cap, window = scoring
-    scoring = Scoring(H**-0.5 if scale is None else scale, cap, window if window and window < T else None)
-    if method == "cudnn" and segments_BT is None and scoring[1:] == (None, None):
+    scoring = scoring.within(T)._replace(scale=H**-0.5 if scoring.scale is None else scoring.scale)
+    if method == "cudnn" and segments_BT is None and scoring.cap is None and scoring.window is None:
         by_token = [x.swapaxes(1, 2) for x in (q_BNTH, k_BKTH, v_BKTH)]
         mixed_BTNH = jax.nn.dot_product_attention(
             *by_token, scale=scoring.scale, is_causal=True, implementation="cudnn"
@@ -78,6 +84,13 @@ def causal_attention(
     else:
         mixed = _attend(q_BKGTH, k_BKTH, v_BKTH, segments_BKT, "batched", scoring)
     return mixed.reshape(B, N, T, H)
+
+
+def places_within(segments_T: Int[Array, "*B T"]) -> Int[Array, "*B T"]:
+    """Each token's place in its own segment, counted from 0."""
+    places_T = jnp.arange(segments_T.shape[-1])
+    begins_T = jnp.diff(segments_T, axis=-1, prepend=segments_T[..., :1] - 1) != 0
+    return places_T - jax.lax.cummax(jnp.where(begins_T, places_T, 0), axis=segments_T.ndim - 1)
 
 
 def soft_capped(x: Float[Array, "*X"], cap: float | None) -> Float[Array, "*X"]:
@@ -118,8 +131,8 @@ def _forward(blocks, scoring, q_GTH, k_TH, v_TH, segments_T):
     keys_HT = k_TH.swapaxes(-1, -2)
     outputs, sums = [], []
     for start, end in blocks:
-        q_RH, seen = _rows(q_GTH, start, end), _seen(start, end, scoring.window)
-        hidden_RS = _hidden(segments_T, slice(start, end), seen, scoring.window, q_GTH.shape[-3])
+        q_RH, seen = _rows(q_GTH, start, end), _seen(start, end, scoring, segments_T)
+        hidden_RS = _hidden(segments_T, slice(start, end), seen, scoring, q_GTH)
         capped_RS = soft_capped(_product(q_RH, keys_HT[..., seen]) * scoring.scale, scoring.cap)
         scores_RS = jnp.where(hidden_RS, _MASKED, capped_RS)
         largest_R1 = jnp.max(scores_RS, axis=-1, keepdims=True)
@@ -138,8 +151,8 @@ def _backward(blocks, scoring, q_GTH, k_TH, v_TH, segments_T, output_GTH, sums_G
     to_queries, to_keys_TH, to_values_TH = [], jnp.zeros(k_TH.shape, jnp.float32), jnp.zeros(k_TH.shape, jnp.float32)
     for start, end in blocks:
         q_RH, change_RH, sums_R1, shares_R1 = (_rows(x, start, end) for x in (q_GTH, change_GTH, sums_GT1, shares_GT1))
-        seen = _seen(start, end, scoring.window)
-        hidden_RS = _hidden(segments_T, slice(start, end), seen, scoring.window, q_GTH.shape[-3])
+        seen = _seen(start, end, scoring, segments_T)
+        hidden_RS = _hidden(segments_T, slice(start, end), seen, scoring, q_GTH)
         scores_RS = soft_capped(_product(q_RH, keys_HT[..., seen]) * scoring.scale, scoring.cap)
         slopes_RS = scoring.scale if scoring.cap is None else scoring.scale * (1 - (scores_RS / scoring.cap) ** 2)
         weights_RS = jnp.where(hidden_RS, 0.0, jnp.exp(scores_RS - sums_R1))
@@ -158,9 +171,14 @@ def _blocks(tokens: int, method: Method) -> list[tuple[int, int]]:
     return [(start, min(start + size, tokens)) for start in range(0, tokens, size)]
 
 
-def _seen(start: int, end: int, window: int | None) -> slice:
-    """The tokens that any of those from ``start`` to ``end`` sees."""
-    return slice(0 if window is None else max(0, start - window + 1), end)
+def _seen(start: int, end: int, scoring: Scoring, segments_T: Array | None) -> slice | Int[np.ndarray, " S"]:
+    """The tokens that any of those from ``start`` to ``end`` may see."""
+    first = 0 if scoring.window is None else max(0, start - scoring.window + 1)
+    if scoring.sinks == 0 or first == 0:
+        return slice(first, end)
+    if segments_T is not None or scoring.sinks >= first:
+        return slice(0, end)  # each segment has sinks of its own, anywhere
+    return np.r_[: scoring.sinks, first:end]
 
 
 def _rows(x_GTX: Array, start: int, end: int) -> Array:
@@ -173,15 +191,18 @@ def _heads(x_RX: Array, like_GTH: Array, tokens: int) -> Array:
 
 
 def _hidden(
-    segments_T: Array | None, own: slice, seen: slice, window: int | None, groups: int
+    segments_T: Array | None, own: slice, seen: slice | np.ndarray, scoring: Scoring, q_GTH: Array
 ) -> Bool[Array, "*A R S"]:
-    before_TS = jnp.arange(own.start, own.stop)[:, None] - jnp.arange(seen.start, seen.stop)[None, :]
+    G, T, _ = q_GTH.shape[-3:]
+    places_T = jnp.arange(T)
+    before_TS = places_T[own, None] - places_T[None, seen]
     hidden_TS = before_TS < 0
-    if window is not None:
-        hidden_TS = hidden_TS | (before_TS >= window)
+    if scoring.window is not None:
+        inner_T = places_T if segments_T is None else places_within(segments_T)
+        hidden_TS = hidden_TS | ((before_TS >= scoring.window) & (inner_T[..., None, seen] >= scoring.sinks))
     if segments_T is not None:
         hidden_TS = hidden_TS | (segments_T[..., own, None] != segments_T[..., None, seen])
-    return jnp.tile(hidden_TS, (groups, 1))
+    return jnp.tile(hidden_TS, (G, 1))
 
 
 def _product(left: Array, right: Array) -> Array:

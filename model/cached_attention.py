@@ -1,4 +1,4 @@
-"""Attention of new tokens over the caches of their sequences, which they are written into.
+"""Attention of new tokens over the caches of their sequences, and how these are after it.
 
 Axes: B sequences, N query heads, K key heads, G query heads per key head, T new tokens, S cache slots, H head width,
 R rows (G times T).
@@ -12,20 +12,39 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .attention import Scoring, soft_capped
+from .head_groups import HeadGroup, is_ring
 from .kernels import Kernels, attention_kernels
+from .rings import positions_in, put, slots_of
 from .sharding import over_mesh
 
 _MASKED = -1e30
 
 
 class LayerCache(NamedTuple):
-    """One sequence's keys and values in one layer, heads before positions so that no step has to transpose them."""
+    """One sequence's keys and values in one group of a layer's heads, heads before positions so that no step has to
+    transpose them. There are `HeadGroup.slots` of them; where that makes it a ring, `rings` says what is where."""
 
     keys: Float[Array, "K S H"]
     values: Float[Array, "K S H"]
+
+    @property
+    def slots(self) -> int:
+        return self.keys.shape[1]
+
+
+LayerCaches = tuple[LayerCache, ...]
+"""One sequence's caches in one layer, of each of its `head_groups`."""
+
+
+class _Seen(NamedTuple):
+    """Keys and values, and the positions that they stand at."""
+
+    cache: LayerCache
+    positions: Int[Array, " S"]
 
 
 def attend_over(
@@ -36,13 +55,44 @@ def attend_over(
     v_BKTH: Float[Array, "B K T H"],
     scoring: Scoring,
 ) -> tuple[Float[Array, "B N T H"], list[LayerCache]]:
-    """Each new token's mixture of the values at and before it, and the caches with the new tokens from their starts."""
-    plain = functools.partial(_attend_over, scoring)
+    """Each new token's mixture of the values at and before it, and what `after_step` makes the caches of: the caches
+    with the new tokens from their starts, or, of rings, the new tokens alone.
+
+    Some of the new tokens may turn out to be none of the sequence's (drafts, what fills a piece up). In a ring they
+    would take the places of others that are still seen.
+    """
     operands = (list(caches), starts_B, q_BNTH, k_BKTH, v_BKTH)
+    if is_ring(caches[0].slots, scoring.window, scoring.sinks):
+        return _attend_over_rings(scoring, *operands)
+    scoring = scoring.within(caches[0].slots)
+    plain = functools.partial(_attend_over, scoring)
     if (kernels := attention_kernels(q_BNTH)) is not None:
         native = functools.partial(_attend_natively, kernels, scoring)
         return jax.lax.platform_dependent(*operands, cpu=native, default=plain)
     return plain(*operands)
+
+
+def after_step(
+    group: HeadGroup, before: LayerCache, made: LayerCache, start: Int[Array, ""], count: Int[Array, ""]
+) -> LayerCache:
+    """A cache once it is known that the first ``count`` of the new tokens, from ``start``, are the sequence's own."""
+    if not group.is_ring(before.slots):
+        return made
+    return LayerCache(*(put(old, new, start, count, group.sinks) for old, new in zip(before, made, strict=True)))
+
+
+def cut(group: HeadGroup, cache: LayerCache, start: Int[Array, ""], size: int) -> LayerCache:
+    """What the cache holds for ``size`` tokens from ``start``; for those that it has no longer, something else."""
+    if not group.is_ring(cache.slots):
+        return LayerCache(*(jax.lax.dynamic_slice_in_dim(part, start, size, axis=1) for part in cache))
+    slots_C = slots_of(start + jnp.arange(size), group.sinks, cache.slots)
+    return LayerCache(*(part[:, slots_C] for part in cache))
+
+
+def pasted(group: HeadGroup, cache: LayerCache, new: LayerCache, start: Int[Array, ""]) -> LayerCache:
+    """The cache with tokens that were `cut` from another one, which holds the same up to them."""
+    made = new if group.is_ring(cache.slots) else _written(cache, new, start)
+    return after_step(group, cache, made, start, jnp.asarray(new.slots))
 
 
 def flattened(caches: Sequence[LayerCache]) -> list[Array]:
@@ -62,25 +112,41 @@ def _attend_natively(kernels: Kernels, scoring: Scoring, caches, starts_B, q_BNT
 
 def _attend_over(scoring: Scoring, caches, starts_B, q_BNTH, k_BKTH, v_BKTH):
     written = [_written(cache, LayerCache(k_BKTH[row], v_BKTH[row]), starts_B[row]) for row, cache in enumerate(caches)]
-    each = [_attend(scoring, q_BNTH[row], cache, starts_B[row]) for row, cache in enumerate(written)]
+    each = [
+        _attend(scoring, q_BNTH[row], [_Seen(cache, jnp.arange(cache.slots))], starts_B[row])
+        for row, cache in enumerate(written)
+    ]
     return jnp.stack(each), written
 
 
-def _attend(scoring: Scoring, q_NTH: Array, seen: LayerCache, start: Array) -> Array:
+def _attend_over_rings(scoring: Scoring, caches, starts_B, q_BNTH, k_BKTH, v_BKTH):
+    new = [LayerCache(keys, values) for keys, values in zip(k_BKTH, v_BKTH, strict=True)]
+    mixed = []
+    for cache, own, start, q_NTH in zip(caches, new, starts_B, q_BNTH, strict=True):
+        earlier = _Seen(cache, positions_in(start, scoring.sinks, cache.slots))
+        mixed.append(_attend(scoring, q_NTH, [earlier, _Seen(own, start + jnp.arange(own.slots))], start))
+    return jnp.stack(mixed), new
+
+
+def _attend(scoring: Scoring, q_NTH: Array, seen: Sequence[_Seen], start: Array) -> Array:
     N, T, H = q_NTH.shape
-    K = seen.keys.shape[0]
+    K = seen[0].cache.keys.shape[0]
     G = N // K
-    scale, cap, window = scoring
-    q_KRH = q_NTH.reshape(K, G * T, H) * (H**-0.5 if scale is None else scale)
-    places_S, positions_T1 = jnp.arange(seen.keys.shape[1])[None, :], start + jnp.arange(T)[:, None]
-    hidden_TS = places_S > positions_T1
-    if window is not None:
-        hidden_TS = hidden_TS | (places_S <= positions_T1 - window)
+    q_KRH = q_NTH.reshape(K, G * T, H) * (H**-0.5 if scoring.scale is None else scoring.scale)
+    positions_1S = jnp.concatenate([part.positions for part in seen])[None, :]
+    positions_T1 = start + jnp.arange(T)[:, None]
+    hidden_TS = positions_1S > positions_T1
+    if scoring.window is not None:
+        hidden_TS = hidden_TS | ((positions_1S <= positions_T1 - scoring.window) & (positions_1S >= scoring.sinks))
     hidden_RS = jnp.broadcast_to(hidden_TS, (G, *hidden_TS.shape)).reshape(G * T, -1)
-    scores_KRS = soft_capped(_each_head(q_KRH, seen.keys, over=1), cap)
-    weights_KRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, scores_KRS), axis=-1)
-    mixed_KRH = _each_head(weights_KRS.astype(seen.values.dtype), seen.values, over=0)
-    return mixed_KRH.astype(q_NTH.dtype).reshape(N, T, H)
+    scores_KRS = jnp.concatenate([_each_head(q_KRH, part.cache.keys, over=1) for part in seen], axis=-1)
+    weights_KRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, soft_capped(scores_KRS, scoring.cap)), axis=-1)
+    shares = jnp.split(weights_KRS, np.cumsum([part.cache.slots for part in seen])[:-1], axis=-1)
+    mixed = [
+        _each_head(share_KRS.astype(part.cache.values.dtype), part.cache.values, over=0)
+        for share_KRS, part in zip(shares, seen, strict=True)
+    ]
+    return sum(mixed[1:], mixed[0]).astype(q_NTH.dtype).reshape(N, T, H)
 
 
 def _each_head(left_KRX: Array, right_KXX: Array, over: int) -> Array:

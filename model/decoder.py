@@ -18,10 +18,12 @@ from jaxtyping import Array, Float, Int
 
 from .architecture import DecoderConfig
 from .attention import Method, Scoring, causal_attention, soft_capped
-from .cached_attention import LayerCache, attend_over
+from .cached_attention import LayerCaches, attend_over
 from .experts import Experts, Routing
 from .feed_forward import FeedForward, Product
+from .grouped_heads import heads_of, in_order
 from .grouped_weights import GroupedLinear
+from .head_groups import head_groups
 from .layer_kernel import layer_kernel
 from .linear import Int8Linear, Linear, product
 from .positions import Rotation, rotate, rotation_at
@@ -68,7 +70,7 @@ class Attention(nnx.Module):
         self.bias, self.output_bias = parts.bias("attention.bias"), parts.bias("attention.output_bias")
         self.query_norm, self.key_norm = parts.norm("attention.query_norm"), parts.norm("attention.key_norm")
         self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
-        self.scale, self.cap, self.window = config.score_scale, config.score_cap, config.layer_kinds[layer].window
+        self.scale, self.cap, self.groups = config.score_scale, config.score_cap, head_groups(config)[layer]
         self.method: Method | None = method
 
     def __call__(
@@ -76,23 +78,29 @@ class Attention(nnx.Module):
         x_BTD: Array,
         rotation: Rotation | None,
         starts_B: Int[Array, " B"],
-        caches: Sequence[LayerCache] | None,
+        caches: Sequence[LayerCaches] | None,
         segments_BT: Int[Array, "B T"] | None = None,
-    ) -> tuple[Array, list[LayerCache]]:
-        """``caches`` are one for each sequence, in which it stands at its own start. ``rotation``: None: no positions.
+    ) -> tuple[Array, list[LayerCaches]]:
+        """``caches`` are those of each sequence, in which it stands at its own start; for what they become see
+        `attend_over`. ``rotation``: None: no positions.
 
         ``segments_BT`` part sequences that were packed into one; they are for whole sequences, without caches.
         """
-        q_BNTH, k_BKTH, v_BKTH = (split_heads(x, self.kv_heads) for x in self._project(x_BTD, rotation))
-        scoring = Scoring(self.scale, self.cap, self.window)
-        if caches is None:
-            written, mixed_BNTH = [], causal_attention(q_BNTH, k_BKTH, v_BKTH, segments_BT, self.method, scoring)
-        else:
-            mixed_BNTH, written = attend_over(caches, starts_B, q_BNTH, k_BKTH, v_BKTH, scoring)
-        mixed_BNTH = split_heads(mixed_BNTH, self.kv_heads)
+        operands = [split_heads(x, self.kv_heads) for x in self._project(x_BTD, rotation)]
+        mixed, made = [], []
+        for index, group in enumerate(self.groups):
+            scoring = Scoring(self.scale, self.cap, group.window, group.sinks)
+            q, k, v = (heads_of(x, group, self.kv_heads) for x in operands)
+            if caches is None:
+                mixed.append(causal_attention(q, k, v, segments_BT, self.method, scoring))
+            else:
+                each = attend_over([cache[index] for cache in caches], starts_B, q, k, v, scoring)
+                mixed.append(each[0])
+                made.append(each[1])
+        mixed_BNTH = split_heads(in_order(mixed, self.groups), self.kv_heads)
         B, N, T, H = mixed_BNTH.shape
         made_RD = _plus(self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)), self.output_bias)
-        return made_RD.reshape(x_BTD.shape), written
+        return made_RD.reshape(x_BTD.shape), list(zip(*made, strict=True))
 
     def _project(self, x_BTD: Array, rotation: Rotation | None) -> tuple[Array, Array, Array]:
         B, T, D = x_BTD.shape
@@ -129,10 +137,10 @@ class DecoderLayer(nnx.Module):
         x_BTD: Array,
         rotation: Rotation | None,
         starts_B: Array,
-        caches: Sequence[LayerCache] | None,
+        caches: Sequence[LayerCaches] | None,
         segments_BT: Int[Array, "B T"] | None = None,
-    ) -> tuple[Array, list[LayerCache]]:
-        if caches is not None and (native := layer_kernel(self, x_BTD)) is not None:
+    ) -> tuple[Array, list[LayerCaches]]:
+        if caches is not None and (native := layer_kernel(self, x_BTD, caches)) is not None:
             operands = x_BTD, rotation, starts_B, list(caches)
             return jax.lax.platform_dependent(*operands, cpu=native, default=self._by_parts)
         return self._by_parts(x_BTD, rotation, starts_B, caches, segments_BT)
@@ -142,9 +150,9 @@ class DecoderLayer(nnx.Module):
         x_BTD: Array,
         rotation: Rotation | None,
         starts_B: Array,
-        caches: Sequence[LayerCache] | None,
+        caches: Sequence[LayerCaches] | None,
         segments_BT: Int[Array, "B T"] | None = None,
-    ) -> tuple[Array, list[LayerCache]]:
+    ) -> tuple[Array, list[LayerCaches]]:
         x_BTD, written = self.attended(x_BTD, rotation, starts_B, caches, segments_BT)
         return x_BTD + _through(self.feed_post_norm, self.feed(self.feed_input(x_BTD))), written
 
@@ -153,9 +161,9 @@ class DecoderLayer(nnx.Module):
         x_BTD: Array,
         rotation: Rotation | None,
         starts_B: Array,
-        caches: Sequence[LayerCache] | None,
+        caches: Sequence[LayerCaches] | None,
         segments_BT: Int[Array, "B T"] | None = None,
-    ) -> tuple[Array, list[LayerCache]]:
+    ) -> tuple[Array, list[LayerCaches]]:
         """What the feed-forward is then added to, and the caches."""
         normed_BTD = _through(self.attention_norm, x_BTD)
         mixed_BTD, written = self.attention(normed_BTD, rotation, starts_B, caches, segments_BT)
@@ -184,12 +192,13 @@ class Decoder(nnx.Module):
         self,
         tokens_BT: Int[Array, "B T"],
         starts_B: Int[Array, " B"],
-        caches: Sequence[Sequence[LayerCache]] | None = None,
-    ) -> tuple[Float[Array, "B T D"], list[list[LayerCache]]]:
-        """Hidden states of tokens, each sequence's at positions from its start, and the caches with them written in.
+        caches: Sequence[Sequence[LayerCaches]] | None = None,
+    ) -> tuple[Float[Array, "B T D"], list[list[LayerCaches]]]:
+        """Hidden states of tokens, each sequence's at positions from its start, and the caches with them.
 
-        ``caches`` are by layer, then by sequence; those of one layer may differ in their slots. Without them the
-        tokens see one another alone, and none are returned.
+        ``caches`` are by layer, then by sequence; those of one layer may differ in their slots. What is returned of
+        them becomes the sequences' caches by `after_step`. Without them the tokens see one another alone, and none are
+        returned.
         """
         x_BTD, written = spread_rows(self.embedded(tokens_BT)), []
         rotations = rotations_at(self.config, starts_B[:, None] + jnp.arange(tokens_BT.shape[1]))

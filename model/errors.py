@@ -21,6 +21,10 @@ class UnsupportedCheckpoint(CheckpointError):
     """A sound checkpoint asks for something this room does not compute; the message names it."""
 
 
+class HeadPatternError(ModelError):
+    """A file that says which heads stream is missing, damaged, or made for another model."""
+
+
 class DeviceNotFound(ModelError):
     """The device that the settings name is not there."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Array, Float, Int
 
 from .attention import Scoring
-from .cached_attention import LayerCache, flattened, paired
+from .cached_attention import LayerCaches, flattened, paired
 from .feed_forward import FeedForward
 from .kernels import LayerWeights, kernels_for
 from .linear import Int8Linear
@@ -20,28 +20,37 @@ from .positions import Rotation
 if TYPE_CHECKING:
     from .decoder import DecoderLayer
 
-_Step = Callable[[Array, Rotation | None, Array, Sequence[LayerCache]], tuple[Float[Array, "B T D"], list[LayerCache]]]
+_Step = Callable[
+    [Array, Rotation | None, Array, Sequence[LayerCaches]], tuple[Float[Array, "B T D"], list[LayerCaches]]
+]
 
 
-def layer_kernel(layer: DecoderLayer, x_BTD: Float[Array, "B T D"]) -> _Step | None:
-    """``layer`` as a function of hidden states, rotation, starts and caches; None: it has to be run part by part.
+def layer_kernel(layer: DecoderLayer, x_BTD: Float[Array, "B T D"], caches: Sequence[LayerCaches]) -> _Step | None:
+    """``layer`` as a function of hidden states, rotation, starts and such caches; None: it has to be run part by part.
 
     It is for CPUs: see `kernels_for`.
     """
-    weights = _plain_weights(layer)
+    weights = _plain_weights(layer) if _are_plain(layer, caches) else None
     kernels = None if weights is None else kernels_for(x_BTD, weights.output.shape[1], weights.feed_output.shape[1])
     if weights is None or kernels is None:
         return None
     attention = layer.attention
-    scoring = Scoring(attention.scale, attention.cap, attention.window)
+    scoring = Scoring(attention.scale, attention.cap)
 
     def step(
-        x_BTD: Array, rotation: Rotation | None, starts_B: Int[Array, " B"], caches: Sequence[LayerCache]
-    ) -> tuple[Array, list[LayerCache]]:
-        out_BTD, written = kernels.decoder_layer(x_BTD, weights, rotation, starts_B, flattened(caches), scoring)
-        return out_BTD, paired(written)
+        x_BTD: Array, rotation: Rotation | None, starts_B: Int[Array, " B"], caches: Sequence[LayerCaches]
+    ) -> tuple[Array, list[LayerCaches]]:
+        flat = flattened([cache for (cache,) in caches])
+        out_BTD, written = kernels.decoder_layer(x_BTD, weights, rotation, starts_B, flat, scoring)
+        return out_BTD, [(cache,) for cache in paired(written)]
 
     return step
+
+
+def _are_plain(layer: DecoderLayer, caches: Sequence[LayerCaches]) -> bool:
+    """All heads see all tokens that the caches have room for."""
+    groups = layer.attention.groups
+    return len(groups) == 1 and not any(groups[0].is_ring(cache.slots) for (cache,) in caches)
 
 
 def _plain_weights(layer: DecoderLayer) -> LayerWeights | None:

@@ -15,6 +15,7 @@ from .architecture import DecoderConfig
 from .chunks import cache_slots
 from .engine.schedule import most_fillers
 from .grouped_weights import grouped_bytes
+from .head_groups import cache_bytes
 from .matrices import Matrix, matrices
 from .weights import Compute, group_bits
 
@@ -74,7 +75,7 @@ def estimate(
     weights = sum(_matrix_bytes(matrix, compute) for matrix in matrices(config))
     slots = cache_slots(min(config.context_tokens, context_tokens or _USUAL_TOKENS))
     value = 2 if compute == "bfloat16" else 4
-    cache = 2 * value * config.layers * config.kv_heads * slots * config.head_width
+    cache = cache_bytes(config, slots, value)
     added, kinds = 0, {()}
     for adapter, mode in adapters:
         changed = _changed(config, adapter)
@@ -97,6 +98,7 @@ def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] 
     Raises:
         ModelNotFound: nothing stands where the settings point.
         CheckpointError: what stands there is damaged.
+        HeadPatternError: the settings name a pattern that is missing, damaged, or made for another model.
         UnsupportedCheckpoint: it is of a kind that cannot be run, by name.
         AdapterError: an adapter is missing, damaged, or made for another model.
     """

@@ -15,6 +15,7 @@ from .checkpoint import Checkpoint
 from .draft_model import DraftModel
 from .engine.options import EngineOptions
 from .gguf_checkpoint import GgufCheckpoint
+from .head_pattern import PatternedCheckpoint, read_pattern
 from .language_model import JaxLanguageModel
 from .locate import locate
 from .once import Once
@@ -44,6 +45,7 @@ def open_model(
         ModelNotFound: nothing stands where the settings point.
         CheckpointError: what stands there is damaged.
         UnsupportedCheckpoint: it is of a kind that cannot be run, by name.
+        HeadPatternError: the settings name a pattern that is missing, damaged, or made for another model.
         AdapterError: a bundled adapter is damaged.
     """
     settings = settings or ModelSettings()
@@ -110,9 +112,15 @@ def open_checkpoint(settings: ModelSettings) -> Checkpoint:
     """The checkpoint that ``settings`` name; only its header is read.
 
     Raises:
-        ModelNotFound, CheckpointError, UnsupportedCheckpoint: as `open_model`.
+        ModelNotFound, CheckpointError, UnsupportedCheckpoint, HeadPatternError: as `open_model`.
     """
-    found = locate(settings.path)
+    checkpoint = _checkpoint_at(locate(settings.path))
+    if settings.head_pattern == "none":
+        return checkpoint
+    return PatternedCheckpoint(checkpoint, read_pattern(Path(settings.head_pattern).expanduser()))
+
+
+def _checkpoint_at(found: Path) -> Checkpoint:
     if found.is_dir():
         from .safetensors_checkpoint import SafetensorsCheckpoint
 

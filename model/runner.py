@@ -18,8 +18,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from .architecture import DecoderConfig
+from .cached_attention import LayerCache, LayerCaches, after_step, cut, pasted
 from .chunks import SMALLEST_CACHE, Chunk
-from .decoder import Decoder, LayerCache
+from .decoder import Decoder
+from .head_groups import HeadGroup, head_groups
 from .protocol import Sampling
 from .sampling import Choice, Opening, choice_of, choose
 from .sharding import Placement, split_heads, traced_over, whole
@@ -33,14 +35,14 @@ _STRUCTURES = 8
 class Progress(NamedTuple):
     """What one sequence has on the device: caches of each layer, tokens seen so far, and the newest token."""
 
-    caches: list[LayerCache]
+    caches: list[LayerCaches]
     seen: Bool[Array, " V"]
     token: Int[Array, ""]
 
     @property
     def slots(self) -> int:
-        """Positions that the caches have room for."""
-        return self.caches[0].keys.shape[1]
+        """Of the largest cache: positions that there is room for, unless all heads forget."""
+        return max(cache.slots for layer in self.caches for cache in layer)
 
 
 class Verified(NamedTuple):
@@ -61,41 +63,49 @@ class StepShape(NamedTuple):
 class CompiledSteps:
     """The steps of every network of one structure, whatever its weights; compiled for a shape when first needed."""
 
-    def __init__(self, graph: nnx.GraphDef, structure: Any, mesh: Mesh | None = None) -> None:
+    def __init__(self, config: DecoderConfig, graph: nnx.GraphDef, structure: Any, mesh: Mesh | None = None) -> None:
+        groups = head_groups(config)
+
         def merged(leaves: list[Array]) -> Decoder:
             return nnx.merge(graph, jax.tree.unflatten(structure, leaves))
 
         def run(network: Decoder, batch: Sequence[Progress], tokens_BT: Array, starts_B: Array):
-            """Hidden states, and each sequence's caches."""
+            """Hidden states, and what `settled` makes each sequence's caches of."""
             by_layer = list(zip(*(progress.caches for progress in batch), strict=True))
-            x_BTD, written = network(tokens_BT, starts_B, by_layer)
-            return x_BTD, [list(caches) for caches in zip(*written, strict=True)]
+            x_BTD, made = network(tokens_BT, starts_B, by_layer)
+            return x_BTD, list(zip(*made, strict=True))
+
+        def settled(progress: Progress, made: Sequence[LayerCaches], start: Array, count: Array) -> list[LayerCaches]:
+            """A sequence's caches with ``count`` new tokens from ``start``."""
+            layers = zip(groups, progress.caches, made, strict=True)
+            return [tuple(after_step(*each, start, count) for each in zip(*layer, strict=True)) for layer in layers]
 
         def prefill(weights, progress, tokens_T, start, count, choice, allowed_1W):
             network = merged(weights)
-            x_BTD, (caches,) = run(network, [progress], tokens_T[None], start[None])
+            x_BTD, (made,) = run(network, [progress], tokens_T[None], start[None])
             last_D = jax.lax.dynamic_index_in_dim(x_BTD[0], count - 1, keepdims=False)
             given_T = jnp.where(jnp.arange(tokens_T.shape[0]) < count, tokens_T, tokens_T[0])
             seen_V = progress.seen.at[given_T].set(True)
             token = choose(network.logits(last_D[None]), seen_V[None], choice, start + count, allowed_1W)[0]
-            return _kept(Progress(caches, seen_V, token)), token
+            return _kept(Progress(settled(progress, made, start, count), seen_V, token)), token
 
         def advance(weights, batch, starts_B, choices, allowed_BW):
             network = merged(weights)
             tokens_B = jnp.stack([progress.token for progress in batch])
-            x_BTD, caches = run(network, batch, tokens_B[:, None], starts_B)
+            x_BTD, made = run(network, batch, tokens_B[:, None], starts_B)
             logits_BV, after = network.logits(x_BTD[:, 0]), []
             for row, (progress, choice) in enumerate(zip(batch, choices, strict=True)):
                 seen_V = progress.seen.at[progress.token].set(True)
                 allowed_1W = None if allowed_BW is None else allowed_BW[row][None]
                 token = choose(logits_BV[row][None], seen_V[None], choice, starts_B[row] + 1, allowed_1W)[0]
-                after.append(_kept(Progress(caches[row], seen_V, token)))
+                caches = settled(progress, made[row], starts_B[row], jnp.asarray(1))
+                after.append(_kept(Progress(caches, seen_V, token)))
             return after, jnp.stack([progress.token for progress in after])
 
         def verify(weights, progress, drafts_D, start, count, choice):
             network = merged(weights)
             tokens_T = jnp.concatenate([progress.token[None], drafts_D])
-            x_BTD, (caches,) = run(network, [progress], tokens_T[None], start[None])
+            x_BTD, (made,) = run(network, [progress], tokens_T[None], start[None])
             logits_TV, seen_V, seen, chosen = network.logits(x_BTD[0]), progress.seen, [], []
             for row, token in enumerate(tokens_T):
                 seen_V = seen_V.at[token].set(True)
@@ -104,6 +114,7 @@ class CompiledSteps:
             chosen_T = jnp.stack(chosen)
             right_D = (chosen_T[:-1] == drafts_D) & (jnp.arange(len(drafts_D)) < count)
             accepted = jnp.sum(jnp.cumprod(right_D))
+            caches = settled(progress, made, start, accepted + 1)
             after = _kept(Progress(caches, jnp.stack(seen)[accepted], chosen_T[accepted]))
             return after, Verified(accepted, chosen_T)
 
@@ -117,43 +128,47 @@ class CompiledSteps:
         self.advance = jax.jit(over(advance), donate_argnums=1)
         self.verify = jax.jit(over(verify), donate_argnums=1)
         self.score = jax.jit(over(score))
-        self.read = jax.jit(over(_read_block), static_argnums=2)
-        self.write = jax.jit(over(_write_block), donate_argnums=0)
+        self.read = jax.jit(over(functools.partial(_read_block, groups)), static_argnums=2)
+        self.write = jax.jit(over(functools.partial(_write_block, groups)), donate_argnums=0)
 
 
 def _kept(progress: Progress) -> Progress:
     """As `DecoderRunner.begin` places it over a mesh: a step is compiled for one placement of what it is given."""
-    caches = [LayerCache(*(split_heads(part, part.shape[0]) for part in cache)) for cache in progress.caches]
+    caches = jax.tree.map(lambda part: split_heads(part, part.shape[0]), progress.caches)
     return Progress(caches, whole(progress.seen), whole(progress.token))
 
 
-def _read_block(progress: Progress, start: Array, size: int) -> Float[Array, "L 2 K C H"]:
-    def cut(slots_KSH: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(slots_KSH, start, size, axis=1)
-
-    return jnp.stack([jnp.stack([cut(cache.keys), cut(cache.values)]) for cache in progress.caches])
+_Groups = tuple[tuple[HeadGroup, ...], ...]
 
 
-def _write_block(progress: Progress, start: Array, block_L2KCH: Array) -> Progress:
-    def put(slots_KSH: Array, new_KCH: Array) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(slots_KSH, new_KCH, start, axis=1)
-
-    caches = [
-        LayerCache(put(cache.keys, keys), put(cache.values, values))
-        for cache, (keys, values) in zip(progress.caches, block_L2KCH, strict=True)
+def _read_block(groups: _Groups, progress: Progress, start: Array, size: int) -> Float[Array, "L 2 K C H"]:
+    """Heads of a layer in the order that its groups have them in."""
+    layers = [
+        [jnp.stack(cut(group, cache, start, size)) for group, cache in zip(*layer, strict=True)]
+        for layer in zip(groups, progress.caches, strict=True)
     ]
+    return jnp.stack([jnp.concatenate(parts, axis=1) for parts in layers])
+
+
+def _write_block(groups: _Groups, progress: Progress, start: Array, block_L2KCH: Array) -> Progress:
+    caches = []
+    for of_layer, before, block_2KCH in zip(groups, progress.caches, block_L2KCH, strict=True):
+        ends = np.cumsum([len(group.heads) for group in of_layer])[:-1]
+        parts = [LayerCache(*part_2KCH) for part_2KCH in jnp.split(block_2KCH, ends, axis=1)]
+        caches.append(tuple(pasted(*each, start) for each in zip(of_layer, before, parts, strict=True)))
     return _kept(progress._replace(caches=caches))
 
 
 @functools.lru_cache(maxsize=_STRUCTURES)
 def _steps_for(
+    config: DecoderConfig,
     graph: nnx.GraphDef,
     structure: Any,
     shapes: tuple[tuple[int, ...], ...],  # noqa: ARG001 -- tells apart adapters of two ranks, whose graphs are equal
     mesh: Mesh | None,
 ) -> CompiledSteps:
     """Kept for the structures used last: a model that comes back, or another of its kind, is not compiled again."""
-    return CompiledSteps(graph, structure, mesh)
+    return CompiledSteps(config, graph, structure, mesh)
 
 
 class DecoderRunner:
@@ -173,7 +188,8 @@ class DecoderRunner:
         half = by_name["embedding.weight"].dtype == jnp.bfloat16
         self._cache_type = jnp.dtype(jnp.bfloat16 if half else jnp.float32)
         shapes, mesh = tuple(weight.shape for weight in weights), None if placement is None else placement.mesh
-        self._compiled = _steps_for(graph, structure, shapes, mesh)
+        self._compiled = _steps_for(config, graph, structure, shapes, mesh)
+        self._groups = head_groups(config)
 
     @property
     def shapes(self) -> frozenset[StepShape]:
@@ -199,15 +215,18 @@ class DecoderRunner:
 
     def begin(self, slots: int, seen: Sequence[int] = ()) -> Progress:
         """Empty caches for ``slots`` tokens; ``seen`` are those that `write_block` will put there."""
-        shape = (self.config.kv_heads, slots, self.config.head_width)
-        # Bound to devices like what steps make of them: steps are compiled for the one or for the other.
-        by_heads = None if self._placement is None else self._placement.cache(shape)
         everywhere = None if self._placement is None else self._placement.whole
-        zeros = functools.partial(jnp.zeros, shape, self._cache_type, device=by_heads)
-        caches = [LayerCache(zeros(), zeros()) for _ in range(self.config.layers)]
+        caches = [tuple(self._empty_cache(group, slots) for group in layer) for layer in self._groups]
         seen_V = np.zeros(self.config.vocabulary, bool)
         seen_V[list(seen)] = True
         return Progress(caches, jnp.asarray(seen_V, device=everywhere), jnp.zeros((), jnp.int32, device=everywhere))
+
+    def _empty_cache(self, group: HeadGroup, slots: int) -> LayerCache:
+        shape = len(group.heads), group.slots(slots), self.config.head_width
+        # Bound to devices like what steps make of them: steps are compiled for the one or for the other.
+        by_heads = None if self._placement is None else self._placement.cache(shape)
+        zeros = functools.partial(jnp.zeros, shape, self._cache_type, device=by_heads)
+        return LayerCache(zeros(), zeros())
 
     def choice(self, sampling: Sampling, seed: int, opening: Opening | None = None) -> Choice:
         """As `choice_of`, where the steps run: over a mesh each step would else send it to all devices anew."""
@@ -264,12 +283,17 @@ class DecoderRunner:
         )
 
     def read_block(self, progress: Progress, start: int, size: int) -> Float[Array, "L 2 K C H"]:
-        """A copy of what the caches hold for ``size`` tokens from ``start``."""
+        """A copy of what the caches hold for ``size`` tokens from ``start``, if they hold them all: see `holds`."""
         return self._compiled.read(progress, np.int32(start), size)
 
     def write_block(self, progress: Progress, start: int, block_L2KCH: Float[Array, "L 2 K C H"]) -> Progress:
-        """``progress`` with a block that was read from a sequence which begins alike."""
+        """``progress`` with a block that was read from a sequence which begins alike; blocks are to be written in
+        their order."""
         return self._compiled.write(progress, np.int32(start), block_L2KCH)
+
+    def holds(self, start: int, size: int, tokens: int) -> bool:
+        """No cache of a sequence of ``tokens`` has given the places of ``size`` tokens from ``start`` to others."""
+        return all(group.keeps(start, start + size, tokens) for layer in self._groups for group in layer)
 
     def block_bytes(self, size: int) -> int:
         """Memory of a block of ``size`` tokens."""

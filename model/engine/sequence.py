@@ -135,9 +135,11 @@ class Sequence:
             self.finish("length", now)
 
     def keep_prefix(self, cache: PrefixCache[Any]) -> None:
-        """Keep what has been run, block by block, for whoever begins alike."""
+        """Keep what has been run, block by block, for whoever begins alike, up to what not all heads remember."""
         known = self.tokens[: self.ran]
         for start in cache.missing(self.runner, known):
+            if not self.runner.holds(start, BLOCK, self.ran):
+                return
             value = self.runner.read_block(self.progress, start, BLOCK)
             if not cache.add(self.runner, known[: start + BLOCK], value):
                 return

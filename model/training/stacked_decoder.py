@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..adapter_files import LoraFactors
 from ..architecture import DecoderConfig, LayerKind
-from ..attention import Method
+from ..attention import Method, places_within
 from ..bits import from_bits, to_bits
 from ..decoder import DecoderLayer, LayerParts, RootMeanSquare, rotations_at
 from ..linear import AdaptedLinear, Linear, join_factors
@@ -218,8 +218,4 @@ def _of_layers(parts: Iterable[_Of]) -> Iterator[tuple[str, list[_Of]]]:
 
 
 def _positions(tokens_BT: Array, segments_BT: Array | None) -> Int[Array, "#B T"]:
-    places_1T = jnp.arange(tokens_BT.shape[1])[None]
-    if segments_BT is None:
-        return places_1T
-    begins_BT = jnp.diff(segments_BT, axis=1, prepend=segments_BT[:, :1] - 1) != 0
-    return places_1T - jax.lax.cummax(jnp.where(begins_BT, places_1T, 0), axis=1)
+    return jnp.arange(tokens_BT.shape[1])[None] if segments_BT is None else places_within(segments_BT)

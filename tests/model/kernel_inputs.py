@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from capibara.model.attention import Scoring
-from capibara.model.cached_attention import LayerCache, flattened
+from capibara.model.cached_attention import LayerCache
+from capibara.model.head_groups import head_groups
 from capibara.model.linear import quantise_rows
 
 
@@ -35,11 +36,14 @@ def dense(q_NTH, keys_KSH, values_KSH, start: int, scoring: Scoring) -> np.ndarr
 
 def run(decoder, tokens, starts, caches):
     x, written = jax.jit(lambda: decoder(jnp.asarray(tokens), jnp.asarray(starts), caches))()
-    return np.asarray(x), [np.asarray(part) for layer in written for part in flattened(layer)]
+    return np.asarray(x), [np.asarray(part) for part in jax.tree.leaves(written)]
 
 
 def filled_caches(config, sequences: int):
-    def cache(seed: int) -> LayerCache:
-        return LayerCache(*(0.3 * normal(config.kv_heads, 64, config.head_width, seed=seed + i) for i in (0, 50)))
+    def cache(slots: int, seed: int) -> LayerCache:
+        return LayerCache(*(0.3 * normal(config.kv_heads, slots, config.head_width, seed=seed + i) for i in (0, 50)))
 
-    return [[cache(10 * layer + row) for row in range(sequences)] for layer in range(config.layers)]
+    return [
+        [(cache(group.slots(64), 10 * layer + row),) for row in range(sequences)]
+        for layer, (group,) in enumerate(head_groups(config))
+    ]

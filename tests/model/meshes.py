@@ -17,8 +17,9 @@ from capibara.config.schema import ModelSettings
 from capibara.model import Sampling, open_model
 from capibara.model.adapter_files import LoraFactors
 from capibara.model.architecture import DecoderConfig, ExpertsConfig, LayerKind
-from capibara.model.chunks import SMALLEST_CACHE
+from capibara.model.chunks import SMALLEST_CACHE, SMALLEST_CHUNK, Chunk
 from capibara.model.grouped_weights import Bits, quantise_groups
+from capibara.model.head_pattern import HeadPattern, patterned
 from capibara.model.language_model import JaxLanguageModel
 from capibara.model.linear import quantise_rows
 from capibara.model.matrices import matrices, vectors
@@ -42,6 +43,7 @@ def shape(heads: int = 8, kv_heads: int = 8, **sizes: Any) -> DecoderConfig:
 
 EVEN = shape(tied_head=False, attention_bias=True)
 UNEVEN = shape(3, 1, vocabulary=259, width=36, head_width=10, hidden_width=33)
+STREAMING = patterned(shape(kv_heads=8), HeadPattern(((1.0, 0.0) * 4, (0.0,) * 8), 2, 6))
 MIXTURE = shape(
     hidden_width=32,
     layer_kinds=(LayerKind(experts=True), LayerKind()),
@@ -103,9 +105,20 @@ def compared(network: Network, meshes: list[str]) -> dict[str, float]:
     return {mesh: float(np.abs(network.over(mesh).score(TOKENS) - alone).max()) for mesh in meshes}
 
 
+def greedy_tokens(runner: DecoderRunner) -> list[int]:
+    """Past a window of a few tokens."""
+    choice, progress = runner.choice(Sampling(), 0), runner.begin(SMALLEST_CACHE)
+    progress, token = runner.prefill(progress, TOKENS, Chunk(0, len(TOKENS), SMALLEST_CHUNK), choice)
+    made = [int(token)]
+    for position in range(len(TOKENS), len(TOKENS) + 12):
+        (progress,), tokens = runner.advance([progress], [position], [choice])
+        made.append(int(tokens[0]))
+    return made
+
+
 def layout(runner: DecoderRunner) -> dict[str, Any]:
     """Bytes of weights and caches, in all and on each device, and the shapes of what the first device has."""
-    caches = [part for cache in runner.begin(SMALLEST_CACHE).caches for part in cache]
+    caches = jax.tree.leaves(runner.begin(SMALLEST_CACHE).caches)
     held = {device.id: 0 for device in jax.devices()}
     for array in [*runner.weights, *caches]:
         for shard in array.addressable_shards:
@@ -155,12 +168,14 @@ def answers(folder: Path, mesh: str) -> dict[str, Any]:
 
 
 def main(folder: str) -> None:
-    even, mixture = random_network(EVEN), random_network(MIXTURE)
+    even, mixture, streaming = (random_network(config) for config in (EVEN, MIXTURE, STREAMING))
     report = {
         "devices": len(jax.devices()),
         "even": compared(even, ["tensor=2", "tensor=4", "tensor=8", "data=2,tensor=4"]),
         "uneven": compared(random_network(UNEVEN), ["tensor=2", "tensor=4", "tensor=8"]),
         "mixture": compared(mixture, ["tensor=4"]),
+        "streaming": compared(streaming, ["tensor=4"]),
+        "streaming tokens": {mesh: greedy_tokens(streaming.over(mesh)) for mesh in ("none", "tensor=4")},
         "adapted": compared(adapted(even), ["tensor=4"]),
         "8 bits": compared(in_8_bits(even), ["tensor=4"]),
         "groups of 8 bits": compared(in_groups(even, 8), ["tensor=2"]),

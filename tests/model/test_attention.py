@@ -16,12 +16,16 @@ SHAPES = [(2, 4, 4, 7, 8), (2, 6, 2, 33, 16)]
 def textbook(q_BNTH, k_BKTH, v_BKTH, segments_BT=None, scoring=None):
     groups = q_BNTH.shape[1] // k_BKTH.shape[1]
     k_BNTH, v_BNTH = (jnp.repeat(x.astype(jnp.float32), groups, axis=1) for x in (k_BKTH, v_BKTH))
-    scale, cap, window = scoring or Scoring(q_BNTH.shape[-1] ** -0.5)
+    scale, cap, window, sinks = scoring or Scoring(q_BNTH.shape[-1] ** -0.5)
     scores = jnp.einsum("bnth,bnsh->bnts", q_BNTH.astype(jnp.float32), k_BNTH) * scale
     scores = scores if cap is None else cap * jnp.tanh(scores / cap)
     seen = jnp.tril(jnp.ones(scores.shape[-2:], bool))[None, None]
     if window is not None:
-        seen = seen & jnp.triu(jnp.ones(scores.shape[-2:], bool), 1 - window)[None, None]
+        places_BT = np.arange(scores.shape[-1])[None]
+        if segments_BT is not None:
+            places_BT = np.stack([np.arange(len(row)) - np.searchsorted(row, row) for row in segments_BT])
+        near = jnp.triu(jnp.ones(scores.shape[-2:], bool), 1 - window)[None, None]
+        seen = seen & (near | (places_BT[:, None, None, :] < sinks))
     if segments_BT is not None:
         seen = seen & (segments_BT[:, None, :, None] == segments_BT[:, None, None, :])
     return jnp.einsum("bnts,bnsh->bnth", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1), v_BNTH)
@@ -63,10 +67,12 @@ def test_output_and_gradients_equal_the_formula(shape, segmented, method):
 @pytest.mark.parametrize("method", ["loop", "batched"])
 @pytest.mark.parametrize("segmented", [False, True])
 @pytest.mark.parametrize(
-    "scoring", [Scoring(0.4, 1.5, None), Scoring(0.25, None, 7), Scoring(0.4, 1.5, 20)], ids=["cap", "window", "both"]
+    "scoring",
+    [Scoring(0.4, 1.5, None), Scoring(0.25, None, 7), Scoring(0.4, 1.5, 20), Scoring(0.3, None, 6, 3)],
+    ids=["cap", "window", "both", "sinks"],
 )
 @pytest.mark.usefixtures("small_blocks")
-def test_caps_and_windows_give_output_and_gradients_of_the_formula(segmented, scoring, method):
+def test_caps_windows_and_sinks_give_output_and_gradients_of_the_formula(segmented, scoring, method):
     shape = SHAPES[1]
     *given, change = operands(shape)
     B, *_, T, _ = shape

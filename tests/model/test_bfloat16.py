@@ -78,7 +78,7 @@ def test_matrices_and_caches_are_bfloat16_and_norms_routers_and_logits_float32(t
     exact = {name for name, kind in kinds.items() if kind == np.float32}
     assert exact == {name for name in kinds if "router" in name or name.endswith("norm")} != set()
     assert {kind for name, kind in kinds.items() if name not in exact} == {jnp.dtype(jnp.bfloat16)}
-    assert {part.dtype for cache in runner.begin(64).caches for part in cache} == {jnp.dtype(jnp.bfloat16)}
+    assert {part.dtype for part in jax.tree.leaves(runner.begin(64).caches)} == {jnp.dtype(jnp.bfloat16)}
     logits = runner.score([1, 2, 3])
     assert logits.dtype == np.float32
     assert (logits != logits.astype(jnp.bfloat16).astype(np.float32)).any()

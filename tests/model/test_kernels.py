@@ -162,8 +162,8 @@ def networks(tiny):
 @pytest.mark.parametrize("number", [0, 1])
 def test_whole_layers_are_what_xla_makes_of_their_parts(own, networks, number):
     config, decoder = networks[number]
-    assert layer_kernel(decoder.layers[0], jnp.zeros((2, 3, config.width))) is not None
     tokens, starts, caches = [[5, 6, 7], [8, 9, 250]], [0, 40], filled_caches(config, 2)
+    assert layer_kernel(decoder.layers[0], jnp.zeros((2, 3, config.width)), caches[0]) is not None
     x, written = run(decoder, tokens, starts, caches)
     with xla_alone(True):
         expected, expected_written = run(decoder, tokens, starts, caches)
@@ -185,7 +185,7 @@ def test_tokens_give_the_same_at_once_and_one_by_one(own, networks):
     caches = filled_caches(config, 1)
     at_once, written = run(decoder, [[5, 6]], [40], caches)
     _, first = run(decoder, [[5]], [40], caches)
-    caches = [[LayerCache(*map(jnp.asarray, first[2 * layer : 2 * layer + 2]))] for layer in range(config.layers)]
+    caches = [[(LayerCache(*map(jnp.asarray, first[2 * layer : 2 * layer + 2])),)] for layer in range(config.layers)]
     second, both = run(decoder, [[6]], [41], caches)
     np.testing.assert_array_equal(second[0, 0], at_once[0, 1])
     for made, wanted in zip(both, written, strict=True):
@@ -220,7 +220,13 @@ class _Ones(dict):
 def test_a_layer_with_more_than_the_kernel_knows_is_run_by_parts(own, tiny, more):
     config = dataclasses.replace(tiny.config(), **{more: "gelu_tanh" if more == "activation" else True})
     decoder = build(config, pack(tiny.checkpoint(config, _Ones(tiny.tensors(config), config)), "int8"))
-    assert layer_kernel(decoder.layers[0], jnp.zeros((1, 1, config.width))) is None
+    assert layer_kernel(decoder.layers[0], jnp.zeros((1, 1, config.width)), filled_caches(config, 1)[0]) is None
+
+
+def test_a_layer_whose_heads_forget_is_run_by_parts(own, networks):
+    config, decoder = networks[1]
+    x, caches = jnp.zeros((1, 1, config.width)), filled_caches(config, 1)
+    assert [layer_kernel(layer, x, own) is None for layer, own in zip(decoder.layers, caches, strict=True)] == [0, 1]
 
 
 def test_there_are_no_kernels_for_too_many_rows_or_inputs_or_for_other_types_than_float32(own):

@@ -109,8 +109,8 @@ def network(tiny):
 def test_whole_layers_of_many_rows_are_what_xla_makes_of_their_parts(quick, network):
     config, decoder = network
     tokens = np.random.default_rng(0).integers(0, config.vocabulary, (2, 20))
-    assert layer_kernel(decoder.layers[0], jnp.zeros((*tokens.shape, config.width))) is not None
     caches, starts = filled_caches(config, 2), [0, 40]
+    assert layer_kernel(decoder.layers[0], jnp.zeros((*tokens.shape, config.width)), caches[0]) is not None
     x, written = run(decoder, tokens, starts, caches)
     with xla_alone(True):
         expected, expected_written = run(decoder, tokens, starts, caches)

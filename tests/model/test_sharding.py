@@ -50,9 +50,14 @@ def test_logits_over_a_mesh_that_heads_and_widths_do_not_divide_by_are_those_of_
     assert report["uneven"][mesh] < 1e-4
 
 
-@pytest.mark.parametrize("network", ["mixture", "adapted"])
-def test_logits_of_mixtures_and_of_adapted_networks_are_those_of_one_device(report, network):
+@pytest.mark.parametrize("network", ["mixture", "adapted", "streaming"])
+def test_logits_of_other_networks_are_those_of_one_device(report, network):
     assert report[network]["tensor=4"] < 1e-4
+
+
+def test_heads_that_forget_decode_over_a_mesh_as_on_one_device(report):
+    assert report["streaming tokens"]["tensor=4"] == report["streaming tokens"]["none"]
+    assert len(set(report["streaming tokens"]["none"])) > 3
 
 
 def test_logits_of_8_bit_weights_are_those_of_one_device_but_for_their_rounding(report):

@@ -15,6 +15,7 @@ from jax.sharding import SingleDeviceSharding
 from capibara.assistant import Assistant
 from capibara.config import ConfigError
 from capibara.model import Overloaded, Sampling
+from capibara.model.head_pattern import HeadPattern, write_pattern
 from capibara.model.language_model import JaxLanguageModel
 
 from .observing import Changes, observes
@@ -89,6 +90,23 @@ def test_the_weights_are_spread_over_the_mesh_that_is_named_if_there_are_as_many
     with pytest.raises(ConfigError, match="a mesh of tensor=99 takes 99 devices, but JAX finds"):
         assistant.update({"model.mesh": "tensor=99"})
     assert assistant.settings.model.mesh == "tensor=1"
+
+
+@observes("model.head_pattern")
+def test_heads_that_stream_take_less_memory_and_a_pattern_for_another_model_is_refused(
+    assistant: Assistant, change: Changes, tmp_path: Path
+):
+    def cache_bytes() -> int:
+        return sum(part.nbytes for part in jax.tree.leaves(loaded(assistant).runner.begin(512).caches))
+
+    before = cache_bytes()
+    file = tmp_path / "heads.toml"
+    write_pattern(HeadPattern(((0.0, 1.0), (0.0, 0.0)), 4, 28), file)
+    change(assistant, {"model.head_pattern": str(file)})
+    assert cache_bytes() == before * (512 + 3 * 32) / (4 * 512)
+    write_pattern(HeadPattern(((0.0,),), 4, 28), file.with_name("other.toml"))
+    with pytest.raises(ConfigError, match="gates for 1 layers; there are 2"):
+        assistant.update({"model.head_pattern": str(file.with_name("other.toml"))})
 
 
 @observes("model.reader")
