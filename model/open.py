@@ -91,7 +91,8 @@ def draft_settings(settings: ModelSettings) -> ModelSettings | None:
     """The model that drafts for that of ``settings``, run in the same way; None: there is none."""
     if settings.draft == "none":
         return None
-    return settings.model_copy(update={"path": settings.draft, "draft": "none", "reader": "none"})
+    own = {"path": settings.draft, "draft": "none", "reader": "none", "head_pattern": "none"}
+    return settings.model_copy(update=own)
 
 
 def _draft_model(settings: ModelSettings, cache: Path) -> DraftModel | None:

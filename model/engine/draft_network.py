@@ -31,7 +31,8 @@ class NetworkDrafts:
     """The `Drafter` that asks a network, with caches of its own for the one sequence; ``choice`` is that of its job.
 
     The caches hold what the network has run of the sequence, and after it drafts. Those that were not taken are written
-    over: nothing sees what stands behind its own position.
+    over: nothing sees what stands behind its own position. Where a layer has a window, they may have taken the places
+    of the few tokens at its far end: the drafts are then a little worse, and what is made of them stays the same.
     """
 
     def __init__(self, runner: DecoderRunner, slots: int, choice: Choice) -> None:
