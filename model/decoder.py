@@ -23,6 +23,7 @@ from .experts import Experts, Routing
 from .feed_forward import FeedForward, Product
 from .grouped_heads import heads_of, in_order
 from .grouped_weights import GroupedLinear
+from .head_gates import HeadGates, gated_attention
 from .head_groups import head_groups
 from .layer_kernel import layer_kernel
 from .linear import Int8Linear, Linear, product
@@ -45,12 +46,14 @@ class RootMeanSquare(nnx.Module):
 class LayerParts:
     """What a layer is put together from, by the names of its matrices and vectors; None: the layer has no such vector.
 
-    Names are as in `matrices.matrices` and `matrices.vectors`, without what numbers the layer.
+    Names are as in `matrices.matrices` and `matrices.vectors`, without what numbers the layer. ``gates`` are there
+    where they are trained, over whole sequences.
     """
 
     product: Callable[[str], Product]
     vector: Callable[[str], np.ndarray | Array | None]
     norm_epsilon: float
+    gates: HeadGates | None = None
 
     def norm(self, name: str) -> RootMeanSquare | None:
         scale_D = self.vector(name)
@@ -72,6 +75,8 @@ class Attention(nnx.Module):
         self.heads, self.kv_heads, self.head_width = config.heads, config.kv_heads, config.head_width
         self.scale, self.cap, self.groups = config.score_scale, config.score_cap, head_groups(config)[layer]
         self.method: Method | None = method
+        self.shares = None if parts.gates is None else nnx.Param(parts.gates.shares)
+        self.gated_reach = None if parts.gates is None else parts.gates[1:]
 
     def __call__(
         self,
@@ -92,7 +97,7 @@ class Attention(nnx.Module):
             scoring = Scoring(self.scale, self.cap, group.window, group.sinks)
             q, k, v = (heads_of(x, group, self.kv_heads) for x in operands)
             if caches is None:
-                mixed.append(causal_attention(q, k, v, segments_BT, self.method, scoring))
+                mixed.append(self._over_whole_text(q, k, v, segments_BT, scoring))
             else:
                 each = attend_over([cache[index] for cache in caches], starts_B, q, k, v, scoring)
                 mixed.append(each[0])
@@ -101,6 +106,12 @@ class Attention(nnx.Module):
         B, N, T, H = mixed_BNTH.shape
         made_RD = _plus(self.output(mixed_BNTH.swapaxes(1, 2).reshape(B * T, N * H)), self.output_bias)
         return made_RD.reshape(x_BTD.shape), list(zip(*made, strict=True))
+
+    def _over_whole_text(self, q: Array, k: Array, v: Array, segments_BT: Array | None, scoring: Scoring) -> Array:
+        operands = q, k, v, segments_BT, self.method, scoring
+        if self.shares is None or self.gated_reach is None or scoring.window is not None:
+            return causal_attention(*operands)
+        return gated_attention(HeadGates(self.shares[...], *self.gated_reach), *operands)
 
     def _project(self, x_BTD: Array, rotation: Rotation | None) -> tuple[Array, Array, Array]:
         B, T, D = x_BTD.shape

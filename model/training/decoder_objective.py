@@ -163,17 +163,27 @@ def init_decoder(
         CheckpointError: a weight is missing or has the wrong shape.
         UnsupportedCheckpoint: a mixture of experts; full fine-tuning of a model that could not be written afterwards.
     """
+    if lora is None:
+        config_json(base.config)
+    weights = read_weights(base)
+    if lora is None:
+        return weights, None
+    factors = init_factors(select(module_shapes(base.config), lora.targets), lora.rank, key)
+    return factors, stack_weights(base.config, weights, (run or Run()).compute)
+
+
+def read_weights(base: Checkpoint) -> WeightTree:
+    """Every weight, float32.
+
+    Raises:
+        CheckpointError: one is missing or has the wrong shape.
+        UnsupportedCheckpoint: a mixture of experts.
+    """
     if base.config.experts is not None:
         raise UnsupportedCheckpoint(
             f"{base.name} is a mixture of experts, which cannot be trained here: take a dense model"
         )
-    if lora is None:
-        config_json(base.config)
-    weights = {name: _checked(base, name, shape) for name, shape in weight_shapes(base.config).items()}
-    if lora is None:
-        return {name: jnp.asarray(values) for name, values in weights.items()}, None
-    factors = init_factors(select(module_shapes(base.config), lora.targets), lora.rank, key)
-    return factors, stack_weights(base.config, weights, (run or Run()).compute)  # type: ignore[arg-type]
+    return {name: jnp.asarray(_checked(base, name, shape)) for name, shape in weight_shapes(base.config).items()}
 
 
 def _checked(base: Checkpoint, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,6 +5,7 @@ Axes: L layers, V vocabulary, J ranks of the adapted parts of a matrix together;
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ..architecture import DecoderConfig, LayerKind
 from ..attention import Method, places_within
 from ..bits import from_bits, to_bits
 from ..decoder import DecoderLayer, LayerParts, RootMeanSquare, rotations_at
+from ..head_gates import HeadGates
 from ..linear import AdaptedLinear, Linear, join_factors
 from ..matrices import Matrix, Vector, matrices, vectors
 from ..positions import Rotation
@@ -112,19 +114,22 @@ def hidden_states(
     run: Run,
     dropout: float = 0.0,
     key: PRNGKeyArray | None = None,
+    gates: HeadGates | None = None,
 ) -> Float[Array, "B T D"]:
     """Hidden states after the last norm, in ``run.compute``.
 
     Tokens see those at and before them that are of their segment, and count positions from its beginning.
-    ``dropout`` acts on the input of the factors, with ``key``.
+    ``dropout`` acts on the input of the factors, with ``key``. ``gates`` are those of all layers; layers with a window
+    do without.
     """
     x_BTD = weights.embedding[tokens_BT].astype(run.compute) * config.embedding_scale
     keys = jax.random.split(key, config.layers) if dropout and key is not None else None
-    own = _LayersOwn(to_bits(weights.layers), factors, keys)
+    own = _LayersOwn(to_bits(weights.layers), factors, keys, None if gates is None else gates.shares)
 
     period = _period(config.layer_kinds)
     looped = config.layers // period * period if run.scan else 0
-    steps = [_step(config, run, dropout, kind) for kind in range(period)]
+    layers = [functools.partial(_layer, config, kind, dropout, run.attention, gates) for kind in range(period)]
+    steps = [_step(run, layer, kind) for kind, layer in enumerate(layers)]
     common = _Common(rotations_at(config, _positions(tokens_BT, segments_BT))[:period], segments_BT)
 
     def whole_period(x_BTD: Array, own: _LayersOwn, common: _Common) -> Array:
@@ -147,6 +152,7 @@ class _LayersOwn(NamedTuple):
     weights: dict[str, Array]
     factors: StackedFactors
     keys: PRNGKeyArray | None
+    shares: Array | None
 
 
 class _Common(NamedTuple):
@@ -165,13 +171,14 @@ def _period(kinds: Sequence[LayerKind]) -> int:
     return next(size for size in range(1, len(kinds) + 1) if list(kinds[size:]) == list(kinds[:-size]))
 
 
-def _step(config: DecoderConfig, run: Run, dropout: float, kind: int) -> Callable[[Array, _LayersOwn, _Common], Array]:
+def _step(
+    run: Run, layer: Callable[[_LayersOwn], DecoderLayer], kind: int
+) -> Callable[[Array, _LayersOwn, _Common], Array]:
     """Layer number ``kind`` of a period."""
 
     def step(x_BTD: Array, own: _LayersOwn, common: _Common) -> Array:
-        layer = _layer(config, kind, own, dropout, run.attention)
         starts_B = jnp.zeros(x_BTD.shape[0], jnp.int32)
-        return layer(x_BTD, common.rotations[kind], starts_B, None, common.segments)[0]
+        return layer(own)(x_BTD, common.rotations[kind], starts_B, None, common.segments)[0]
 
     return jax.checkpoint(step, prevent_cse=not run.scan) if run.remat else step
 
@@ -191,8 +198,15 @@ def _keeping_bits(step: Callable[..., Array]) -> Callable[..., Array]:
     return kept
 
 
-def _layer(config: DecoderConfig, kind: int, own: _LayersOwn, dropout: float, attention: Method | None) -> DecoderLayer:
-    """One layer around slices of the stacks."""
+def _layer(
+    config: DecoderConfig,
+    kind: int,
+    dropout: float,
+    attention: Method | None,
+    gates: HeadGates | None,
+    own: _LayersOwn,
+) -> DecoderLayer:
+    """One layer around slices of the stacks; of ``gates`` its own are taken."""
     weights, factors, key = from_bits(own.weights), own.factors, own.keys
     keys = dict(zip(factors, jax.random.split(key, len(factors)), strict=True)) if key is not None and factors else {}
 
@@ -202,7 +216,9 @@ def _layer(config: DecoderConfig, kind: int, own: _LayersOwn, dropout: float, at
             return base
         return AdaptedLinear(base, factors[name], dropout=dropout, key=keys.get(name))
 
-    return DecoderLayer(config, kind, LayerParts(product, weights.get, config.norm_epsilon), attention)
+    if gates is not None and own.shares is not None:
+        gates = gates._replace(shares=own.shares)
+    return DecoderLayer(config, kind, LayerParts(product, weights.get, config.norm_epsilon, gates), attention)
 
 
 _Of = TypeVar("_Of", Matrix, Vector)
