@@ -27,6 +27,7 @@ from ..config.schema import ModelSettings
 from .architecture import DecoderConfig
 from .device import devices_of
 from .errors import DeviceNotFound
+from .head_groups import head_groups
 from .matrices import matrices
 
 DATA, TENSOR = "data", "tensor"
@@ -101,8 +102,9 @@ def undivided(config: DecoderConfig, tensor: int, group: int = 1) -> Iterator[st
     """What of a network cannot be split evenly among that many devices, each kind once. ``group``: inputs that stay
     together."""
     inputs = "inputs" if group == 1 else f"groups of {group} inputs"
-    if config.kv_heads % tensor:
-        yield f"the caches' {config.kv_heads} key heads"
+    for heads in sorted({len(group.heads) for layer in head_groups(config) for group in layer}):
+        if heads % tensor:
+            yield f"the caches' {heads} key heads"
     told = set()
     for matrix in matrices(config):
         axes = _named_axes(config, f"{matrix.name}.weight")

@@ -150,4 +150,8 @@ def test_what_cannot_be_split_is_told_once_for_all_layers():
         "embedding, 259 outputs",
         "feed.output, 33 inputs",
     ]
+
+
+def test_groups_of_heads_that_cannot_be_split_are_told_though_all_heads_together_could_be():
+    assert list(undivided(meshes.STREAMING, 8)) == ["the caches' 4 key heads"]
     assert list(undivided(meshes.EVEN, 2, group=32)) == ["feed.output, 3 groups of 32 inputs"]
