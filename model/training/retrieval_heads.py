@@ -75,7 +75,8 @@ def find_retrieval_heads(
         gated_BTD = hidden_states(config, weights, {}, tokens_BT, run=run, gates=gates)
         change_BT = jnp.mean(jnp.square((full_BTD - gated_BTD).astype(jnp.float32)), axis=-1)
         distance = jnp.sum(change_BT * recalled_BT) / jnp.sum(recalled_BT)
-        return distance + options.sparsity * jnp.sum(shares_LK * free_L1) / jnp.maximum(jnp.sum(free_L1), 1)
+        heads = jnp.maximum(jnp.sum(free_L1) * config.kv_heads, 1)
+        return distance + options.sparsity * jnp.sum(shares_LK * free_L1) / heads
 
     @jax.jit
     def update(
@@ -87,7 +88,7 @@ def find_retrieval_heads(
     ) -> tuple[Array, optax.OptState, Array]:
         found, slopes_LK = jax.value_and_grad(loss)(shares_LK, weights, tokens_BT, recalled_BT)
         changes_LK, state = optimiser.update(jnp.where(free_L1, slopes_LK, 0.0), state)
-        return jnp.clip(shares_LK + changes_LK, 0.0, 1.0), state, found
+        return jnp.clip(shares_LK + jnp.asarray(changes_LK), 0.0, 1.0), state, found
 
     shares_LK = jnp.ones((config.layers, config.kv_heads))
     state, step = optimiser.init(shares_LK), 0
