@@ -32,6 +32,9 @@ class ModelSettings(Section):
         "are rounded, in groups",
     )
     context_tokens: int | None = setting(None, "context limit; none: the model's own", unit="tokens", ge=128)
+    cache: Literal["float", "int8"] = setting(
+        "float", "keys and values of the texts at work; float: as they are reckoned; int8: rounded, in less memory"
+    )
     head_pattern: str = setting(
         "none",
         "TOML file that says which heads keep the whole text; the others keep its beginning and newest tokens; none",

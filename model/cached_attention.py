@@ -19,6 +19,7 @@ from .attention import Scoring, soft_capped
 from .head_groups import HeadGroup, is_ring
 from .kernels import Kernels, attention_kernels
 from .rings import positions_in, put, slots_of
+from .rounded_cache import Rounded, Stored, as_floats, as_stored
 from .sharding import over_mesh
 
 _MASKED = -1e30
@@ -28,12 +29,20 @@ class LayerCache(NamedTuple):
     """One sequence's keys and values in one group of a layer's heads, heads before positions so that no step has to
     transpose them. There are `HeadGroup.slots` of them; where that makes it a ring, `rings` says what is where."""
 
-    keys: Float[Array, "K S H"]
-    values: Float[Array, "K S H"]
+    keys: Stored
+    values: Stored
 
     @property
     def slots(self) -> int:
-        return self.keys.shape[1]
+        return jax.tree.leaves(self.keys)[0].shape[1]
+
+    @property
+    def is_rounded(self) -> bool:
+        return isinstance(self.keys, Rounded)
+
+    def stored(self, keys_KTH: Float[Array, "K T H"], values_KTH: Float[Array, "K T H"]) -> LayerCache:
+        """Of other tokens, in the form of this one."""
+        return LayerCache(as_stored(keys_KTH, self.keys), as_stored(values_KTH, self.values))
 
 
 LayerCaches = tuple[LayerCache, ...]
@@ -66,7 +75,8 @@ def attend_over(
         return _attend_over_rings(scoring, *operands)
     scoring = scoring.within(caches[0].slots)
     plain = functools.partial(_attend_over, scoring)
-    if (kernels := attention_kernels(q_BNTH)) is not None:
+    kernels = None if caches[0].is_rounded else attention_kernels(q_BNTH)
+    if kernels is not None:
         native = functools.partial(_attend_natively, kernels, scoring)
         return jax.lax.platform_dependent(*operands, cpu=native, default=plain)
     return plain(*operands)
@@ -78,15 +88,15 @@ def after_step(
     """A cache once it is known that the first ``count`` of the new tokens, from ``start``, are the sequence's own."""
     if not group.is_ring(before.slots):
         return made
-    return LayerCache(*(put(old, new, start, count, group.sinks) for old, new in zip(before, made, strict=True)))
+    return jax.tree.map(lambda old, new: put(old, new, start, count, group.sinks), before, made)
 
 
 def cut(group: HeadGroup, cache: LayerCache, start: Int[Array, ""], size: int) -> LayerCache:
     """What the cache holds for ``size`` tokens from ``start``; for those that it has no longer, something else."""
     if not group.is_ring(cache.slots):
-        return LayerCache(*(jax.lax.dynamic_slice_in_dim(part, start, size, axis=1) for part in cache))
+        return jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, start, size, axis=1), cache)
     slots_C = slots_of(start + jnp.arange(size), group.sinks, cache.slots)
-    return LayerCache(*(part[:, slots_C] for part in cache))
+    return jax.tree.map(lambda part: part[:, slots_C], cache)
 
 
 def pasted(group: HeadGroup, cache: LayerCache, new: LayerCache, start: Int[Array, ""]) -> LayerCache:
@@ -111,7 +121,9 @@ def _attend_natively(kernels: Kernels, scoring: Scoring, caches, starts_B, q_BNT
 
 
 def _attend_over(scoring: Scoring, caches, starts_B, q_BNTH, k_BKTH, v_BKTH):
-    written = [_written(cache, LayerCache(k_BKTH[row], v_BKTH[row]), starts_B[row]) for row, cache in enumerate(caches)]
+    written = [
+        _written(cache, cache.stored(k_BKTH[row], v_BKTH[row]), starts_B[row]) for row, cache in enumerate(caches)
+    ]
     each = [
         _attend(scoring, q_BNTH[row], [_Seen(cache, jnp.arange(cache.slots))], starts_B[row])
         for row, cache in enumerate(written)
@@ -120,7 +132,7 @@ def _attend_over(scoring: Scoring, caches, starts_B, q_BNTH, k_BKTH, v_BKTH):
 
 
 def _attend_over_rings(scoring: Scoring, caches, starts_B, q_BNTH, k_BKTH, v_BKTH):
-    new = [LayerCache(keys, values) for keys, values in zip(k_BKTH, v_BKTH, strict=True)]
+    new = [cache.stored(*own) for cache, *own in zip(caches, k_BKTH, v_BKTH, strict=True)]
     mixed = []
     for cache, own, start, q_NTH in zip(caches, new, starts_B, q_BNTH, strict=True):
         earlier = _Seen(cache, positions_in(start, scoring.sinks, cache.slots))
@@ -130,7 +142,9 @@ def _attend_over_rings(scoring: Scoring, caches, starts_B, q_BNTH, k_BKTH, v_BKT
 
 def _attend(scoring: Scoring, q_NTH: Array, seen: Sequence[_Seen], start: Array) -> Array:
     N, T, H = q_NTH.shape
-    K = seen[0].cache.keys.shape[0]
+    keys = [as_floats(part.cache.keys, q_NTH.dtype) for part in seen]
+    values = [as_floats(part.cache.values, q_NTH.dtype) for part in seen]
+    K = keys[0].shape[0]
     G = N // K
     q_KRH = q_NTH.reshape(K, G * T, H) * (H**-0.5 if scoring.scale is None else scoring.scale)
     positions_1S = jnp.concatenate([part.positions for part in seen])[None, :]
@@ -139,12 +153,12 @@ def _attend(scoring: Scoring, q_NTH: Array, seen: Sequence[_Seen], start: Array)
     if scoring.window is not None:
         hidden_TS = hidden_TS | ((positions_1S <= positions_T1 - scoring.window) & (positions_1S >= scoring.sinks))
     hidden_RS = jnp.broadcast_to(hidden_TS, (G, *hidden_TS.shape)).reshape(G * T, -1)
-    scores_KRS = jnp.concatenate([_each_head(q_KRH, part.cache.keys, over=1) for part in seen], axis=-1)
+    scores_KRS = jnp.concatenate([_each_head(q_KRH, part_KSH, over=1) for part_KSH in keys], axis=-1)
     weights_KRS = jax.nn.softmax(jnp.where(hidden_RS, _MASKED, soft_capped(scores_KRS, scoring.cap)), axis=-1)
     shares = jnp.split(weights_KRS, np.cumsum([part.cache.slots for part in seen])[:-1], axis=-1)
     mixed = [
-        _each_head(share_KRS.astype(part.cache.values.dtype), part.cache.values, over=0)
-        for share_KRS, part in zip(shares, seen, strict=True)
+        _each_head(share_KRS.astype(part_KSH.dtype), part_KSH, over=0)
+        for share_KRS, part_KSH in zip(shares, values, strict=True)
     ]
     return sum(mixed[1:], mixed[0]).astype(q_NTH.dtype).reshape(N, T, H)
 
@@ -166,4 +180,4 @@ def _written(cache: LayerCache, new: LayerCache, start: Array) -> LayerCache:
     def put(old: Array, fresh: Array) -> Array:
         return jax.lax.dynamic_update_slice(old, fresh, (0, start, 0))
 
-    return LayerCache(put(cache.keys, new.keys), put(cache.values, new.values))
+    return jax.tree.map(put, cache, new)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .architecture import DecoderConfig
+
+CacheKind = Literal["float", "int8"]
+"""``float``: keys and values in the type of the activations; ``int8``: in 8 bits, each token's with a float32 scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,16 @@ def head_groups(config: DecoderConfig) -> tuple[tuple[HeadGroup, ...], ...]:
     return tuple(_of_layer(config, layer) for layer in range(config.layers))
 
 
-def cache_bytes(config: DecoderConfig, tokens: int, value_bytes: int) -> int:
+def cache_bytes(config: DecoderConfig, tokens: int, value_bytes: int, kind: CacheKind = "float") -> int:
     """What the keys and values of one sequence take that has room for ``tokens``:
-    2 · head width · value bytes · the sum over all key heads of their slots."""
+    2 · `token_bytes` · the sum over all key heads of their slots. ``value_bytes`` are those of an activation."""
     slots = sum(len(group.heads) * group.slots(tokens) for layer in head_groups(config) for group in layer)
-    return 2 * config.head_width * value_bytes * slots
+    return 2 * token_bytes(config, value_bytes, kind) * slots
+
+
+def token_bytes(config: DecoderConfig, value_bytes: int, kind: CacheKind) -> int:
+    """What a token's keys take in one head, and its values again."""
+    return config.head_width + 4 if kind == "int8" else config.head_width * value_bytes
 
 
 def _of_layer(config: DecoderConfig, layer: int) -> tuple[HeadGroup, ...]:

@@ -48,9 +48,9 @@ def layer_kernel(layer: DecoderLayer, x_BTD: Float[Array, "B T D"], caches: Sequ
 
 
 def _are_plain(layer: DecoderLayer, caches: Sequence[LayerCaches]) -> bool:
-    """All heads see all tokens that the caches have room for."""
+    """All heads see all tokens that the caches have room for, and these are kept as they are."""
     groups = layer.attention.groups
-    return len(groups) == 1 and not any(groups[0].is_ring(cache.slots) for (cache,) in caches)
+    return len(groups) == 1 and not any(groups[0].is_ring(cache.slots) or cache.is_rounded for (cache,) in caches)
 
 
 def _plain_weights(layer: DecoderLayer) -> LayerWeights | None:

@@ -15,7 +15,7 @@ from .architecture import DecoderConfig
 from .chunks import cache_slots
 from .engine.schedule import most_fillers
 from .grouped_weights import grouped_bytes
-from .head_groups import cache_bytes
+from .head_groups import CacheKind, cache_bytes
 from .matrices import Matrix, matrices
 from .weights import Compute, group_bits
 
@@ -69,13 +69,14 @@ def estimate(
     *,
     sequences: int = 1,
     prefix_bytes: int = 0,
+    kind: CacheKind = "float",
 ) -> MemoryEstimate:
-    """What a network of this shape takes, with caches for ``sequences`` of ``context_tokens`` (at most 4,096 when not
-    given) and ``prefix_bytes`` for the beginnings of earlier prompts."""
+    """What a network of this shape takes, with caches of that kind for ``sequences`` of ``context_tokens`` (at most
+    4,096 when not given) and ``prefix_bytes`` for the beginnings of earlier prompts."""
     weights = sum(_matrix_bytes(matrix, compute) for matrix in matrices(config))
     slots = cache_slots(min(config.context_tokens, context_tokens or _USUAL_TOKENS))
     value = 2 if compute == "bfloat16" else 4
-    cache = cache_bytes(config, slots, value)
+    cache = cache_bytes(config, slots, value, kind)
     added, kinds = 0, {()}
     for adapter, mode in adapters:
         changed = _changed(config, adapter)
@@ -118,10 +119,12 @@ def estimate_for(settings: ModelSettings, adapters: Mapping[str, AdapterSource] 
         read,
         sequences=at_once + most_fillers(at_once),
         prefix_bytes=settings.prefix_cache_mib * 2**20,
+        kind=settings.cache,
     )
     if (own := draft_settings(settings)) is None:
         return alone
-    draft = estimate(open_checkpoint(own).config, compute_for(own), own.context_tokens, sequences=at_once)
+    config = open_checkpoint(own).config
+    draft = estimate(config, compute_for(own), own.context_tokens, sequences=at_once, kind=own.cache)
     return alone.beside(draft)
 
 

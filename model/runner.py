@@ -15,15 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from .architecture import DecoderConfig
-from .cached_attention import LayerCache, LayerCaches, after_step, cut, pasted
+from .cached_attention import LayerCaches
 from .chunks import SMALLEST_CACHE, Chunk
 from .decoder import Decoder
-from .head_groups import HeadGroup, head_groups
+from .head_groups import CacheKind, head_groups, token_bytes
 from .protocol import Sampling
 from .sampling import Choice, Opening, choice_of, choose
+from .sequence_caches import Block, Groups, empty_caches, read_block, settled, write_block
 from .sharding import Placement, split_heads, traced_over, whole
 from .skeleton import SplitDecoder, split
 
@@ -75,11 +77,6 @@ class CompiledSteps:
             x_BTD, made = network(tokens_BT, starts_B, by_layer)
             return x_BTD, list(zip(*made, strict=True))
 
-        def settled(progress: Progress, made: Sequence[LayerCaches], start: Array, count: Array) -> list[LayerCaches]:
-            """A sequence's caches with ``count`` new tokens from ``start``."""
-            layers = zip(groups, progress.caches, made, strict=True)
-            return [tuple(after_step(*each, start, count) for each in zip(*layer, strict=True)) for layer in layers]
-
         def prefill(weights, progress, tokens_T, start, count, choice, allowed_1W):
             network = merged(weights)
             x_BTD, (made,) = run(network, [progress], tokens_T[None], start[None])
@@ -87,7 +84,7 @@ class CompiledSteps:
             given_T = jnp.where(jnp.arange(tokens_T.shape[0]) < count, tokens_T, tokens_T[0])
             seen_V = progress.seen.at[given_T].set(True)
             token = choose(network.logits(last_D[None]), seen_V[None], choice, start + count, allowed_1W)[0]
-            return _kept(Progress(settled(progress, made, start, count), seen_V, token)), token
+            return _kept(Progress(settled(groups, progress.caches, made, start, count), seen_V, token)), token
 
         def advance(weights, batch, starts_B, choices, allowed_BW):
             network = merged(weights)
@@ -98,7 +95,7 @@ class CompiledSteps:
                 seen_V = progress.seen.at[progress.token].set(True)
                 allowed_1W = None if allowed_BW is None else allowed_BW[row][None]
                 token = choose(logits_BV[row][None], seen_V[None], choice, starts_B[row] + 1, allowed_1W)[0]
-                caches = settled(progress, made[row], starts_B[row], jnp.asarray(1))
+                caches = settled(groups, progress.caches, made[row], starts_B[row], jnp.asarray(1))
                 after.append(_kept(Progress(caches, seen_V, token)))
             return after, jnp.stack([progress.token for progress in after])
 
@@ -114,7 +111,7 @@ class CompiledSteps:
             chosen_T = jnp.stack(chosen)
             right_D = (chosen_T[:-1] == drafts_D) & (jnp.arange(len(drafts_D)) < count)
             accepted = jnp.sum(jnp.cumprod(right_D))
-            caches = settled(progress, made, start, accepted + 1)
+            caches = settled(groups, progress.caches, made, start, accepted + 1)
             after = _kept(Progress(caches, jnp.stack(seen)[accepted], chosen_T[accepted]))
             return after, Verified(accepted, chosen_T)
 
@@ -138,25 +135,12 @@ def _kept(progress: Progress) -> Progress:
     return Progress(caches, whole(progress.seen), whole(progress.token))
 
 
-_Groups = tuple[tuple[HeadGroup, ...], ...]
+def _read_block(groups: Groups, progress: Progress, start: Array, size: int) -> Block:
+    return read_block(groups, progress.caches, start, size)
 
 
-def _read_block(groups: _Groups, progress: Progress, start: Array, size: int) -> Float[Array, "L 2 K C H"]:
-    """Heads of a layer in the order that its groups have them in."""
-    layers = [
-        [jnp.stack(cut(group, cache, start, size)) for group, cache in zip(*layer, strict=True)]
-        for layer in zip(groups, progress.caches, strict=True)
-    ]
-    return jnp.stack([jnp.concatenate(parts, axis=1) for parts in layers])
-
-
-def _write_block(groups: _Groups, progress: Progress, start: Array, block_L2KCH: Array) -> Progress:
-    caches = []
-    for of_layer, before, block_2KCH in zip(groups, progress.caches, block_L2KCH, strict=True):
-        ends = np.cumsum([len(group.heads) for group in of_layer])[:-1]
-        parts = [LayerCache(*part_2KCH) for part_2KCH in jnp.split(block_2KCH, ends, axis=1)]
-        caches.append(tuple(pasted(*each, start) for each in zip(of_layer, before, parts, strict=True)))
-    return _kept(progress._replace(caches=caches))
+def _write_block(groups: Groups, progress: Progress, start: Array, block: Block) -> Progress:
+    return _kept(progress._replace(caches=write_block(groups, progress.caches, start, block)))
 
 
 @functools.lru_cache(maxsize=_STRUCTURES)
@@ -166,6 +150,7 @@ def _steps_for(
     structure: Any,
     shapes: tuple[tuple[int, ...], ...],  # noqa: ARG001 -- tells apart adapters of two ranks, whose graphs are equal
     mesh: Mesh | None,
+    cache: CacheKind,  # noqa: ARG001 -- which of them have been run is told by their shapes
 ) -> CompiledSteps:
     """Kept for the structures used last: a model that comes back, or another of its kind, is not compiled again."""
     return CompiledSteps(config, graph, structure, mesh)
@@ -174,8 +159,11 @@ def _steps_for(
 class DecoderRunner:
     """One network, split once into structure and weights, with its compiled steps. Safe to use from several threads."""
 
-    def __init__(self, decoder: Decoder | SplitDecoder, placement: Placement | None = None) -> None:
-        """``placement`` is where the weights lie and the steps run; None: on the device that JAX prefers."""
+    def __init__(
+        self, decoder: Decoder | SplitDecoder, placement: Placement | None = None, cache: CacheKind = "float"
+    ) -> None:
+        """``placement`` is where the weights lie and the steps run; None: on the device that JAX prefers. ``cache`` is
+        how keys and values are kept."""
         config, graph, structure, weights, names = split(decoder) if isinstance(decoder, Decoder) else decoder
         self.config: DecoderConfig = config
         self.names = names
@@ -188,7 +176,8 @@ class DecoderRunner:
         half = by_name["embedding.weight"].dtype == jnp.bfloat16
         self._cache_type = jnp.dtype(jnp.bfloat16 if half else jnp.float32)
         shapes, mesh = tuple(weight.shape for weight in weights), None if placement is None else placement.mesh
-        self._compiled = _steps_for(config, graph, structure, shapes, mesh)
+        self._cache = cache
+        self._compiled = _steps_for(config, graph, structure, shapes, mesh, cache)
         self._groups = head_groups(config)
 
     @property
@@ -216,17 +205,15 @@ class DecoderRunner:
     def begin(self, slots: int, seen: Sequence[int] = ()) -> Progress:
         """Empty caches for ``slots`` tokens; ``seen`` are those that `write_block` will put there."""
         everywhere = None if self._placement is None else self._placement.whole
-        caches = [tuple(self._empty_cache(group, slots) for group in layer) for layer in self._groups]
+        caches = empty_caches(self.config, slots, self._cache, self._cache_type, self._zeros)
         seen_V = np.zeros(self.config.vocabulary, bool)
         seen_V[list(seen)] = True
         return Progress(caches, jnp.asarray(seen_V, device=everywhere), jnp.zeros((), jnp.int32, device=everywhere))
 
-    def _empty_cache(self, group: HeadGroup, slots: int) -> LayerCache:
-        shape = len(group.heads), group.slots(slots), self.config.head_width
+    def _zeros(self, shape: tuple[int, int, int], dtype: DTypeLike) -> Array:
         # Bound to devices like what steps make of them: steps are compiled for the one or for the other.
         by_heads = None if self._placement is None else self._placement.cache(shape)
-        zeros = functools.partial(jnp.zeros, shape, self._cache_type, device=by_heads)
-        return LayerCache(zeros(), zeros())
+        return jnp.zeros(shape, dtype, device=by_heads)
 
     def choice(self, sampling: Sampling, seed: int, opening: Opening | None = None) -> Choice:
         """As `choice_of`, where the steps run: over a mesh each step would else send it to all devices anew."""
@@ -282,14 +269,14 @@ class DecoderRunner:
             self.weights, progress, padded_D, np.int32(position), np.int32(len(drafts)), choice
         )
 
-    def read_block(self, progress: Progress, start: int, size: int) -> Float[Array, "L 2 K C H"]:
+    def read_block(self, progress: Progress, start: int, size: int) -> Block:
         """A copy of what the caches hold for ``size`` tokens from ``start``, if they hold them all: see `holds`."""
         return self._compiled.read(progress, np.int32(start), size)
 
-    def write_block(self, progress: Progress, start: int, block_L2KCH: Float[Array, "L 2 K C H"]) -> Progress:
+    def write_block(self, progress: Progress, start: int, block: Block) -> Progress:
         """``progress`` with a block that was read from a sequence which begins alike; blocks are to be written in
         their order."""
-        return self._compiled.write(progress, np.int32(start), block_L2KCH)
+        return self._compiled.write(progress, np.int32(start), block)
 
     def holds(self, start: int, size: int, tokens: int) -> bool:
         """No cache of a sequence of ``tokens`` has given the places of ``size`` tokens from ``start`` to others."""
@@ -297,8 +284,8 @@ class DecoderRunner:
 
     def block_bytes(self, size: int) -> int:
         """Memory of a block of ``size`` tokens."""
-        values = 2 * self.config.layers * self.config.kv_heads * size * self.config.head_width
-        return values * self._cache_type.itemsize
+        each = 2 * token_bytes(self.config, self._cache_type.itemsize, self._cache)
+        return self.config.layers * self.config.kv_heads * size * each
 
     def _note(self, tokens: int, *batch: Progress) -> None:
         self._compiled.shapes.add(StepShape(tokens, batch[0].slots, len(batch)))

@@ -9,10 +9,11 @@ from ..config.schema import ModelSettings
 from .adapted_checkpoint import AdaptedCheckpoint
 from .adapter_source import AdapterSource, read_fitting
 from .checkpoint import Checkpoint
+from .decoder import Decoder
 from .grouped_weights import GROUP
 from .once import Once
 from .runner import DecoderRunner
-from .skeleton import assembled
+from .skeleton import SplitDecoder, assembled
 from .weight_cache import packed_weights
 from .weights import Compute, PackedWeights, build, joined_factors
 
@@ -38,7 +39,7 @@ class Networks:
             CheckpointError: a weight is missing or has the wrong shape.
             DeviceNotFound: the device asked for is not there.
         """
-        return DecoderRunner(assembled(self._checkpoint.config, self._base_weights()), self._placement())
+        return self._runner(assembled(self._checkpoint.config, self._base_weights()))
 
     def adapted(self, source: AdapterSource) -> DecoderRunner:
         """The network that the adapter makes of it.
@@ -51,10 +52,13 @@ class Networks:
         adapter = read_fitting(source.folder, self._checkpoint)
         config, weights = self._checkpoint.config, self._base_weights()
         if source.mode == "low-rank":
-            return DecoderRunner(build(config, weights, joined_factors(config, adapter)), self._placement())
+            return self._runner(build(config, weights, joined_factors(config, adapter)))
         merged = AdaptedCheckpoint(self._checkpoint, adapter)
         changed = packed_weights(merged, compute_for(self._settings), self._cache, merged.changed)
-        return DecoderRunner(assembled(config, {**weights, **self._placed(changed)}), self._placement())
+        return self._runner(assembled(config, {**weights, **self._placed(changed)}))
+
+    def _runner(self, network: Decoder | SplitDecoder) -> DecoderRunner:
+        return DecoderRunner(network, self._placement(), self._settings.cache)
 
     def _load_base(self) -> PackedWeights:
         from .device import prepare_device

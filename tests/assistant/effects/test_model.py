@@ -92,6 +92,18 @@ def test_the_weights_are_spread_over_the_mesh_that_is_named_if_there_are_as_many
     assert assistant.settings.model.mesh == "tensor=1"
 
 
+@observes("model.cache")
+def test_keys_and_values_are_kept_in_8_bits_where_that_is_set(assistant: Assistant, change: Changes):
+    def kinds() -> set[np.dtype]:
+        return {
+            part.dtype for part in jax.tree.leaves(loaded(assistant).runner.begin(512).caches) if part.shape[-1] > 1
+        }
+
+    before = kinds()
+    change(assistant, {"model.cache": "int8"})
+    assert (before, kinds()) == ({np.dtype(np.float32)}, {np.dtype(np.int8)})
+
+
 @observes("model.head_pattern")
 def test_heads_that_stream_take_less_memory_and_a_pattern_for_another_model_is_refused(
     assistant: Assistant, change: Changes, tmp_path: Path
