@@ -13,8 +13,6 @@ from .grounding import Grounded
 
 _PASSAGE_WEIGHT = 8.0
 """How much a passage's own score, in [0, 1], adds to its span's; docs/evaluation.md holds the comparison."""
-LEAST_SCORE = 0.5
-"""A span's score from which its passage answers: measured, as docs/evaluation.md tells."""
 
 
 def extractor_for(settings: Settings, parts: SearchParts) -> ExtractiveReader | None:
@@ -37,11 +35,11 @@ def answers_alone(settings: Settings, parts: SearchParts) -> bool:
 def choose(passages: Sequence[Passage], spans: Sequence[AnswerSpan | None], abstain_bias: float) -> Grounded | None:
     """The best of each passage's ``spans``, with the sentences that hold it; None where no passage seems to answer.
 
-    ``abstain_bias`` is added to the score that a span needs for its passage to answer. Among those that do, the
-    passage's own place in the search counts too.
+    A passage answers where its span's score is at least ``abstain_bias``: 0 where answering is as likely as not. Among
+    those that do, the passage's own place in the search counts too.
     """
     found = [(passage, span) for passage, span in zip(passages, spans, strict=True) if span is not None]
-    answering = [one for one in found if one[1].score >= LEAST_SCORE + abstain_bias]
+    answering = [one for one in found if one[1].score >= abstain_bias]
     if not answering:
         return None
     return _grounded(*max(answering, key=lambda one: one[1].score + _PASSAGE_WEIGHT * one[0].scores.final))

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from capibara.assistant.dataset import Question, indexed, read_passages, read_questions
-from capibara.assistant.extraction import LEAST_SCORE
 from capibara.assistant.reading import ABSTAIN_BIAS, NOT_STATED, READER, parse_reading, reader_messages
 from capibara.assistant.scoring import contains, exact_match, token_f1
 from capibara.config.schema import AssistantSettings, ModelSettings, RagSettings, Settings
@@ -83,7 +82,7 @@ def extracted(given: argparse.Namespace) -> Callable[[str, str], str]:
 
     def read(question: str, text: str) -> str:
         (span,) = extractor.read(question, [text])
-        return text[span.start : span.end] if span is not None and span.score >= LEAST_SCORE + given.bias else ""
+        return text[span.start : span.end] if span is not None and span.score >= given.bias else ""
 
     return read
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capibara.assistant.extraction import LEAST_SCORE, answers_alone, choose, extractor_for
+from capibara.assistant.extraction import answers_alone, choose, extractor_for
 from capibara.config.schema import Settings
 from capibara.rag.extractive_reader import AnswerSpan, ExtractiveReader
 from capibara.rag.models import find_embedding_model
@@ -42,9 +42,9 @@ def test_a_phrase_across_a_full_stop_comes_with_both_sentences() -> None:
     assert found.sentence == "The harbour opens at six. Its master is Ines  Vega, who lives by the pier."
 
 
-@pytest.mark.parametrize(("bias", "answered"), [(-0.1, True), (0.0, True), (0.1, False)])
-def test_a_passage_answers_from_the_least_score_on_and_the_bias_adds_to_it(bias: float, answered: bool) -> None:
-    assert (choose([passage()], [span("six", LEAST_SCORE)], bias) is not None) is answered
+@pytest.mark.parametrize(("bias", "answered"), [(2.9, True), (3.0, True), (3.1, False)])
+def test_a_passage_answers_where_its_span_outdoes_the_bias(bias: float, answered: bool) -> None:
+    assert (choose([passage()], [span("six", 3.0)], bias) is not None) is answered
 
 
 @pytest.mark.parametrize("spans", [[], [None], [None, span("six", -9.0)]], ids=["empty", "no words", "unlikely"])
@@ -68,7 +68,7 @@ def test_the_better_found_passage_wins_among_like_spans() -> None:
 
 def test_a_passage_that_does_not_answer_does_not_win_by_its_place() -> None:
     passages = [passage(score=1.0, number=0), passage(score=0.0, number=1)]
-    found = choose(passages, [span("six", LEAST_SCORE - 0.1), span("Boats", LEAST_SCORE)], 0.0)
+    found = choose(passages, [span("six", -0.1), span("Boats", 0.1)], 0.0)
     assert found is not None
     assert found.phrase == "Boats"
 
