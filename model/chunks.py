@@ -17,6 +17,10 @@ class Chunk:
     count: int
     size: int
 
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
 
 def next_chunk(start: int, tokens: int, slots: int, largest: int = LARGEST_CHUNK) -> Chunk:
     """The piece that begins at ``start`` of a prompt of ``tokens``: the largest there is, the rest in the next power of

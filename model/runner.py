@@ -23,8 +23,9 @@ from .cached_attention import LayerCaches
 from .chunks import SMALLEST_CACHE, Chunk
 from .decoder import Decoder
 from .head_groups import CacheKind, head_groups, token_bytes
+from .masks import everything
 from .protocol import Sampling
-from .sampling import Choice, Opening, choice_of, choose
+from .sampling import Choice, Opening, choice_of, choose, together
 from .sequence_caches import Block, Groups, empty_caches, read_block, settled, write_block
 from .sharding import Placement, split_heads, traced_over, whole
 from .skeleton import SplitDecoder, split
@@ -77,43 +78,49 @@ class CompiledSteps:
             x_BTD, made = network(tokens_BT, starts_B, by_layer)
             return x_BTD, list(zip(*made, strict=True))
 
-        def prefill(weights, progress, tokens_T, start, count, choice, allowed_1W):
+        def prefill(weights, batch, tokens_BT, starts_B, counts_B, choices, allowed_BW):
             network = merged(weights)
-            x_BTD, (made,) = run(network, [progress], tokens_T[None], start[None])
-            last_D = jax.lax.dynamic_index_in_dim(x_BTD[0], count - 1, keepdims=False)
-            given_T = jnp.where(jnp.arange(tokens_T.shape[0]) < count, tokens_T, tokens_T[0])
-            seen_V = progress.seen.at[given_T].set(True)
-            token = choose(network.logits(last_D[None]), seen_V[None], choice, start + count, allowed_1W)[0]
-            return _kept(Progress(settled(groups, progress.caches, made, start, count), seen_V, token)), token
+            x_BTD, made = run(network, batch, tokens_BT, starts_B)
+            last_BD = jnp.take_along_axis(x_BTD, (counts_B - 1)[:, None, None], axis=1)[:, 0]
+            real_BT = jnp.arange(tokens_BT.shape[1]) < counts_B[:, None]
+            given_BT = jnp.where(real_BT, tokens_BT, tokens_BT[:, :1])
+            seen = [progress.seen.at[given_T].set(True) for progress, given_T in zip(batch, given_BT, strict=True)]
+            caches = kept_caches(batch, made, starts_B, counts_B)
+            return chosen(network.logits(last_BD), caches, seen, choices, starts_B + counts_B, allowed_BW)
 
         def advance(weights, batch, starts_B, choices, allowed_BW):
             network = merged(weights)
             tokens_B = jnp.stack([progress.token for progress in batch])
             x_BTD, made = run(network, batch, tokens_B[:, None], starts_B)
-            logits_BV, after = network.logits(x_BTD[:, 0]), []
-            for row, (progress, choice) in enumerate(zip(batch, choices, strict=True)):
-                seen_V = progress.seen.at[progress.token].set(True)
-                allowed_1W = None if allowed_BW is None else allowed_BW[row][None]
-                token = choose(logits_BV[row][None], seen_V[None], choice, starts_B[row] + 1, allowed_1W)[0]
-                caches = settled(groups, progress.caches, made[row], starts_B[row], jnp.asarray(1))
-                after.append(_kept(Progress(caches, seen_V, token)))
-            return after, jnp.stack([progress.token for progress in after])
+            seen = [progress.seen.at[progress.token].set(True) for progress in batch]
+            caches = kept_caches(batch, made, starts_B, jnp.ones_like(starts_B))
+            return chosen(network.logits(x_BTD[:, 0]), caches, seen, choices, starts_B + 1, allowed_BW)
+
+        def kept_caches(batch, made, starts_B, counts_B):
+            """Each sequence's caches with its first new tokens, as many as count."""
+            rows = zip(batch, made, starts_B, counts_B, strict=True)
+            return [settled(groups, progress.caches, one, start, count) for progress, one, start, count in rows]
+
+        def chosen(logits_BV, caches, seen, choices, positions_B, allowed_BW):
+            """Where the sequences stand once the tokens for their positions are chosen, and these tokens."""
+            tokens_B = choose(logits_BV, jnp.stack(seen), together(choices), positions_B, allowed_BW)
+            after = [_kept(Progress(*parts)) for parts in zip(caches, seen, tokens_B, strict=True)]
+            return after, tokens_B
 
         def verify(weights, progress, drafts_D, start, count, choice):
             network = merged(weights)
             tokens_T = jnp.concatenate([progress.token[None], drafts_D])
             x_BTD, (made,) = run(network, [progress], tokens_T[None], start[None])
-            logits_TV, seen_V, seen, chosen = network.logits(x_BTD[0]), progress.seen, [], []
-            for row, token in enumerate(tokens_T):
+            seen_V, seen = progress.seen, []
+            for token in tokens_T:
                 seen_V = seen_V.at[token].set(True)
                 seen.append(seen_V)
-                chosen.append(choose(logits_TV[row][None], seen_V[None], choice, start + row + 1)[0])
-            chosen_T = jnp.stack(chosen)
+            seen_TV, positions_T = jnp.stack(seen), start + 1 + jnp.arange(len(tokens_T))
+            chosen_T = choose(network.logits(x_BTD[0]), seen_TV, choice, positions_T)
             right_D = (chosen_T[:-1] == drafts_D) & (jnp.arange(len(drafts_D)) < count)
             accepted = jnp.sum(jnp.cumprod(right_D))
             caches = settled(groups, progress.caches, made, start, accepted + 1)
-            after = _kept(Progress(caches, jnp.stack(seen)[accepted], chosen_T[accepted]))
-            return after, Verified(accepted, chosen_T)
+            return _kept(Progress(caches, seen_TV[accepted], chosen_T[accepted])), Verified(accepted, chosen_T)
 
         def score(weights, tokens_T):
             network = merged(weights)
@@ -198,9 +205,10 @@ class DecoderRunner:
         batch, choice = [self.begin(shape.slots) for _ in range(shape.sequences)], self.choice(Sampling(), 0)
         if shape.tokens == 1:
             return self.advance(batch, [0] * len(batch), [choice] * len(batch))
-        if shape.tokens == VERIFIED_ROWS:
+        if shape.tokens == VERIFIED_ROWS and shape.sequences == 1:
             return self.verify(batch[0], [0], 0, choice)
-        return self.prefill(batch[0], [0] * shape.tokens, Chunk(0, shape.tokens, shape.tokens), choice)
+        prompts, chunks = [[0] * shape.tokens] * len(batch), [Chunk(0, shape.tokens, shape.tokens)] * len(batch)
+        return self.prefill_together(batch, prompts, chunks, [choice] * len(batch))
 
     def begin(self, slots: int, seen: Sequence[int] = ()) -> Progress:
         """Empty caches for ``slots`` tokens; ``seen`` are those that `write_block` will put there."""
@@ -232,12 +240,28 @@ class DecoderRunner:
 
         ``allowed_W`` has the bits of the tokens that may be chosen; None: all may.
         """
-        padded_T = np.full(chunk.size, tokens[chunk.start], np.int32)
-        padded_T[: chunk.count] = tokens[chunk.start : chunk.start + chunk.count]
-        self._note(chunk.size, progress)
-        start, count = np.int32(chunk.start), np.int32(chunk.count)
-        allowed_1W = None if allowed_W is None else np.asarray(allowed_W, np.int32)[None]
-        return self._compiled.prefill(self.weights, progress, padded_T, start, count, choice, allowed_1W)
+        allowed = None if allowed_W is None else [allowed_W]
+        (after,), token_B = self.prefill_together([progress], [tokens], [chunk], [choice], allowed)
+        return after, token_B[0]
+
+    def prefill_together(
+        self,
+        batch: Sequence[Progress],
+        prompts: Sequence[Sequence[int]],
+        chunks: Sequence[Chunk],
+        choices: Sequence[Choice],
+        allowed: Sequence[Int[np.ndarray, " W"] | None] | None = None,
+    ) -> tuple[list[Progress], Int[Array, " B"]]:
+        """Run one chunk of each prompt, all of one size, in one step; see `prefill`."""
+        tokens_BT = np.zeros((len(batch), chunks[0].size), np.int32)
+        for row_T, tokens, chunk in zip(tokens_BT, prompts, chunks, strict=True):
+            row_T[: chunk.count] = tokens[chunk.start : chunk.start + chunk.count]
+        starts_B = np.asarray([chunk.start for chunk in chunks], np.int32)
+        counts_B = np.asarray([chunk.count for chunk in chunks], np.int32)
+        self._note(chunks[0].size, *batch)
+        return self._compiled.prefill(
+            self.weights, list(batch), tokens_BT, starts_B, counts_B, list(choices), self._packed(allowed)
+        )
 
     def advance(
         self,
@@ -248,11 +272,14 @@ class DecoderRunner:
     ) -> tuple[list[Progress], Int[Array, " B"]]:
         """Run the newest token of each sequence, which stands at its position, and choose the next ones."""
         self._note(1, *batch)
-        starts_B, allowed_BW = np.asarray(positions, np.int32), None
-        if allowed is not None:
-            everything = np.full(-(-self.config.vocabulary // 32), -1, np.int32)
-            allowed_BW = np.stack([everything if mask is None else np.asarray(mask, np.int32) for mask in allowed])
-        return self._compiled.advance(self.weights, list(batch), starts_B, list(choices), allowed_BW)
+        starts_B = np.asarray(positions, np.int32)
+        return self._compiled.advance(self.weights, list(batch), starts_B, list(choices), self._packed(allowed))
+
+    def _packed(self, allowed: Sequence[Int[np.ndarray, " W"] | None] | None) -> Int[np.ndarray, "B W"] | None:
+        if allowed is None or all(mask is None for mask in allowed):
+            return None
+        all_W = everything(self.config.vocabulary)
+        return np.stack([all_W if mask is None else np.asarray(mask, np.int32) for mask in allowed])
 
     def verify(
         self, progress: Progress, drafts: Sequence[int], position: int, choice: Choice

@@ -7,6 +7,7 @@ W words of 32 bits for a vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,8 @@ _NEVER = -jnp.inf
 class Choice(NamedTuple):
     """`Sampling` as scalars the compiled step takes as arguments; ``key`` is the seed of the random numbers.
 
-    ``bias`` is added to the logit of token ``biased`` where the token for ``bias_position`` is chosen.
+    ``bias`` is added to the logit of token ``biased`` where the token for ``bias_position`` is chosen. Those of several
+    sequences are stacked by `together`.
     """
 
     temperature: Array
@@ -62,26 +64,36 @@ def choice_of(sampling: Sampling, seed: int, opening: Opening | None = None) -> 
     return Choice(*map(jax.device_put, values))
 
 
+def together(choices: Sequence[Choice]) -> Choice:
+    """The choices of several sequences as one, for `choose`."""
+    return Choice(*(jnp.stack(field) for field in zip(*choices, strict=True)))
+
+
 def choose(
     logits_BV: Float[Array, "B V"],
     seen_BV: Bool[Array, "B V"],
     choice: Choice,
-    position: Int[Array, ""],
+    position: Int[Array, "#B"] | Int[Array, ""],
     allowed_BW: Int[Array, "B W"] | None = None,
 ) -> Int[Array, " B"]:
     """The next token of each sequence; -1 where a logit is not finite. ``position`` makes each draw another one.
 
-    ``allowed_BW`` are the packed bits of the tokens that may be chosen (`masks`); None: all may.
+    ``choice`` and ``position`` are those of all sequences, or of each. ``allowed_BW`` are the packed bits of the tokens
+    that may be chosen (`masks`); None: all may. A sequence's token does not depend on the others.
     """
-    added = jnp.where(position == choice.bias_position, choice.bias, 0.0)
-    biased_BV = logits_BV.at[:, choice.biased].add(added)
-    penalised_BV = _penalise(biased_BV, seen_BV, choice.repetition_penalty)
+    B = logits_BV.shape[0]
+    choice = Choice(*(jnp.broadcast_to(field, (B, 2) if field is choice.key else (B,)) for field in choice))
+    position_B = jnp.broadcast_to(position, (B,))
+    added_B = jnp.where(position_B == choice.bias_position, choice.bias, 0.0)
+    biased_BV = logits_BV.at[jnp.arange(B), choice.biased].add(added_B)
+    penalised_BV = _penalise(biased_BV, seen_BV, choice.repetition_penalty[:, None])
     if allowed_BW is not None:
         penalised_BV = masked(penalised_BV, allowed_BW)
+    greedy_B, draws_B = jnp.argmax(penalised_BV, axis=-1).astype(jnp.int32), choice.temperature > 0.0
     token_B = jax.lax.cond(
-        choice.temperature > 0.0,
-        lambda: _draw(penalised_BV, choice, position),
-        lambda: jnp.argmax(penalised_BV, axis=-1).astype(jnp.int32),
+        jnp.any(draws_B),
+        lambda: jnp.where(draws_B, _draw(penalised_BV, choice, position_B), greedy_B),
+        lambda: greedy_B,
     )
     finite_B = jnp.all(jnp.isfinite(logits_BV), axis=-1)
     return jnp.where(finite_B, token_B, -1)
@@ -90,29 +102,32 @@ def choose(
 def filtered(logits_BV: Float[Array, "B V"], choice: Choice) -> Float[Array, "B V"]:
     """Logits over temperature, 0 the largest, with -inf where top-k, top-p or min-p rule a token out.
 
-    Tokens exactly as likely as the last one kept are kept too.
+    Tokens exactly as likely as the last one kept are kept too. ``choice`` is that of all sequences, or of each.
     """
+    temperature, top_k, top_p, min_p = (jnp.reshape(field, (-1, 1)) for field in choice[:4])
     # From the largest down: near zero, a temperature makes infinities of large numbers.
-    logits_BV = (logits_BV - jnp.max(logits_BV, axis=-1, keepdims=True)) / choice.temperature
+    logits_BV = (logits_BV - jnp.max(logits_BV, axis=-1, keepdims=True)) / temperature
     vocabulary = logits_BV.shape[-1]
-    counted = jnp.where(choice.top_k > 0, jnp.minimum(choice.top_k, vocabulary), vocabulary).astype(jnp.float32)
+    counted = jnp.where(top_k > 0, jnp.minimum(top_k, vocabulary), vocabulary).astype(jnp.float32)
     odds_BV = jnp.exp(logits_BV)
     least_B1 = _largest_threshold(odds_BV, jnp.ones_like(odds_BV), counted)
     kept_BV = jnp.where(odds_BV >= least_B1, odds_BV, 0.0)
-    mass_B1 = choice.top_p * jnp.sum(kept_BV, axis=-1, keepdims=True)
-    nucleus_B1 = jnp.where(choice.top_p < 1.0, _largest_threshold(kept_BV, kept_BV, mass_B1), 0.0)
-    bound_B1 = jnp.maximum(jnp.maximum(least_B1, nucleus_B1), choice.min_p)
+    mass_B1 = top_p * jnp.sum(kept_BV, axis=-1, keepdims=True)
+    nucleus_B1 = jnp.where(top_p < 1.0, _largest_threshold(kept_BV, kept_BV, mass_B1), 0.0)
+    bound_B1 = jnp.maximum(jnp.maximum(least_B1, nucleus_B1), min_p)
     return jnp.where(odds_BV >= bound_B1, logits_BV, _NEVER)
 
 
-def _penalise(logits_BV: Array, seen_BV: Array, penalty: Array) -> Array:
-    pushed_BV = jnp.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
+def _penalise(logits_BV: Array, seen_BV: Array, penalty_B1: Array) -> Array:
+    pushed_BV = jnp.where(logits_BV > 0, logits_BV / penalty_B1, logits_BV * penalty_B1)
     return jnp.where(seen_BV, pushed_BV, logits_BV)
 
 
-def _draw(logits_BV: Array, choice: Choice, position: Array) -> Array:
-    key = jax.random.fold_in(jax.random.wrap_key_data(choice.key), position)
-    return jax.random.categorical(key, filtered(logits_BV, choice), axis=-1).astype(jnp.int32)
+def _draw(logits_BV: Array, choice: Choice, position_B: Array) -> Array:
+    def draw(key: Array, position: Array, logits_V: Array) -> Array:
+        return jax.random.categorical(jax.random.fold_in(jax.random.wrap_key_data(key), position), logits_V)
+
+    return jax.vmap(draw)(choice.key, position_B, filtered(logits_BV, choice)).astype(jnp.int32)
 
 
 def _largest_threshold(odds_BV: Array, worth_BV: Array, enough: Array) -> Array:

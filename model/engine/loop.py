@@ -11,16 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import DeadlineExceeded, EngineStopped, Overloaded
-from ..runner import Progress
 from . import schedule
 from .job import End, Job
 from .metrics import EngineMetrics
 from .options import EngineOptions
-from .prefix_cache import BLOCK, PrefixCache
 from .sequence import Sequence
+from .steps import Steps
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +53,7 @@ class Engine:
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
         self._active: list[Sequence] = []
-        self._cache: PrefixCache | None = None
-        self._fillers: dict[int, list[Progress]] = {}
+        self._steps = Steps(self._options, clock)
         self._metrics = EngineMetrics()
         self._turns = 0
         self._life = _Life()
@@ -92,7 +88,14 @@ class Engine:
     def metrics(self) -> EngineMetrics:
         """Counts since the beginning, and what waits and runs now."""
         with self._lock:
-            return dataclasses.replace(self._metrics, waiting=len(self._waiting), running=len(self._active))
+            return dataclasses.replace(
+                self._metrics,
+                waiting=len(self._waiting),
+                running=len(self._active),
+                prefill_steps=self._steps.prefill_steps,
+                decode_steps=self._steps.decode_steps,
+                decoded_rows=self._steps.decoded_rows,
+            )
 
     def _run(self) -> None:
         try:
@@ -116,7 +119,7 @@ class Engine:
             self._active += [Sequence(each.job, each.asked, now, self._turns, speculate=speculate) for each in taken]
             goes_on = bool(self._active)  # asked here: without the lock, another thread may have begun meanwhile
             if not goes_on:
-                self._fillers.clear()
+                self._steps.rest()
                 self._life.thread = None
         self._tell_ends([(each.job, _end_of(each.job, now, each.asked)) for each in over])
         return goes_on
@@ -132,108 +135,21 @@ class Engine:
         self._let_go()
         room = schedule.chunk_limit(self._active)
         for batch in schedule.batches(self._active):
-            self._guarded(batch, self._decode)
+            self._steps.guarded(batch, self._steps.decode)
         while room > 0:
-            sequence = schedule.next_prompt([each for each in self._active if each.end is None])
-            if sequence is None:
+            going = [each for each in self._active if each.end is None]
+            spent = self._steps.prefill(going, room, self._turns)
+            if not spent:
                 break
-            before = sequence.ran
-            self._guarded([sequence], lambda one, room=room: self._prefill(one[0], room))
-            room -= max(1, sequence.ran - before)
+            room -= spent
         self._let_go()
-
-    def _guarded(self, sequences: list[Sequence], step: Callable[[list[Sequence]], None]) -> None:
-        """A step that fails takes its own sequences with it, and no others."""
-        try:
-            step(sequences)
-        except Exception as error:  # noqa: BLE001 -- whoever asked gets it
-            for sequence in sequences:
-                sequence.finish("stop", self._clock(), error)
-
-    def _prefill(self, sequence: Sequence, room: int) -> None:
-        job, cache = sequence.job, self._prefixes(sequence)
-        sequence.begin(cache, self._clock())
-        if sequence.end is not None:
-            return
-        chunk = sequence.chunk(schedule.piece_limit(room))
-        last = chunk.start + chunk.count == len(sequence.tokens)
-        allowed = job.rule.allowed() if job.rule is not None and last else None
-        sequence.progress, token = job.runner.prefill(sequence.progress, sequence.tokens, chunk, job.choice, allowed)
-        newest = int(token)  # waits: what is under way cannot be given up
-        sequence.ran += chunk.count
-        sequence.since = self._turns
-        if last:
-            sequence.take(newest, self._clock())
-        self._keep_prefix(sequence, cache)
-
-    def _decode(self, batch: list[Sequence]) -> None:
-        if len(batch) == 1 and (drafts := self._drafts(batch[0])):
-            self._verify(batch[0], drafts)
-            return
-        masks = {}
-        for sequence in batch:
-            if (rule := sequence.job.rule) is not None:
-                self._guarded([sequence], lambda one, rule=rule: masks.update({one[0]: rule.allowed()}))
-        batch = [sequence for sequence in batch if sequence.end is None]
-        if not batch:
-            return
-        slots, wanted = batch[0].slots, schedule.batch_size(len(batch)) - len(batch)
-        kept = self._fillers.setdefault(slots, [])
-        fillers = [kept.pop() if kept else batch[0].runner.begin(slots) for _ in range(wanted)]
-        nobody = [batch[0].job.choice] * wanted
-        allowed = [*(masks.get(sequence) for sequence in batch), *(None for _ in fillers)]
-        progress, tokens_B = batch[0].runner.advance(
-            [*(each.progress for each in batch), *fillers],
-            [*(each.ran for each in batch), *(0 for _ in fillers)],
-            [*(each.job.choice for each in batch), *nobody],
-            allowed if any(mask is not None for mask in allowed) else None,
-        )
-        chosen = np.asarray(tokens_B)  # a step that failed on the device says so here
-        kept += progress[len(batch) :]
-        self._count(decode_steps=1, decoded_rows=len(batch))
-        for sequence, after, token in zip(batch, progress, chosen, strict=False):
-            sequence.progress = after
-            sequence.ran += 1
-            self._guarded([sequence], lambda one, token=token: one[0].take(int(token), self._clock()))
-
-    def _drafts(self, sequence: Sequence) -> list[int]:
-        """Drafts that cannot be made are no reason to fail a generation."""
-        try:
-            return sequence.propose()
-        except Exception:  # noqa: BLE001 -- whatever it is, the generation is whole
-            _log.exception("drafts cannot be made: the rest of a generation does without")
-            sequence.stop_drafting()
-            return []
-
-    def _verify(self, sequence: Sequence, drafts: list[int]) -> None:
-        job = sequence.job
-        sequence.progress, verified = job.runner.verify(sequence.progress, drafts, sequence.ran, job.choice)
-        accepted, chosen, now = int(verified.accepted), np.asarray(verified.tokens), self._clock()
-        self._count(decode_steps=1, decoded_rows=1)
-        sequence.ran += accepted + 1
-        sequence.learn(len(drafts), accepted)
-        for token in chosen[: accepted + 1]:
-            if sequence.end is None:
-                sequence.take(int(token), now)
-
-    def _prefixes(self, sequence: Sequence) -> PrefixCache:
-        if self._cache is None:
-            self._cache = PrefixCache(self._options.prefix_bytes // sequence.runner.block_bytes(BLOCK))
-        return self._cache
-
-    def _keep_prefix(self, sequence: Sequence, cache: PrefixCache) -> None:
-        """A prefix that cannot be kept is no reason to fail a generation."""
-        try:
-            sequence.keep_prefix(cache)
-        except Exception:  # noqa: BLE001 -- whatever it is, the generation is whole
-            _log.exception("the beginning of a prompt could not be kept")
 
     def _let_go(self) -> None:
         """Ended sequences leave; then those who asked are told."""
         ended = [(each, each.end) for each in self._active if each.end is not None]
         for sequence, end in ended:
-            if end.error is None and self._cache is not None and sequence.made:
-                self._keep_prefix(sequence, self._cache)
+            if end.error is None and sequence.made:
+                self._steps.keep_prefix(sequence)
         with self._lock:
             self._active = [each for each in self._active if each.end is None]
         self._tell_ends([(sequence.job, end) for sequence, end in ended])
@@ -245,8 +161,7 @@ class Engine:
             jobs = [*(each.job for each in self._active), *(each.job for each in self._waiting)]
             self._active, self._life.thread = [], None
             self._waiting.clear()
-            self._fillers.clear()
-            self._cache = None
+            self._steps.forget()
         self._tell_ends([(job, _failed(error, now, now)) for job in jobs])
 
     def _tell_ends(self, ends: list[tuple[Job, End]]) -> None:
@@ -258,11 +173,6 @@ class Engine:
                 job.deliver(end)
             except Exception:  # noqa: BLE001 -- it is a stranger's function
                 _log.exception("whoever asked for a generation failed at its end")
-
-    def _count(self, **more: int) -> None:
-        with self._lock:
-            counts = {name: getattr(self._metrics, name) + count for name, count in more.items()}
-            self._metrics = dataclasses.replace(self._metrics, **counts)
 
 
 def _over(job: Job, now: float) -> bool:

@@ -13,7 +13,8 @@ class EngineMetrics:
     """Counts since an engine began, seconds summed over jobs, and (``waiting``, ``running``) jobs at this moment.
 
     Each job that is over is one of ``finished``, ``failed`` and ``cancelled``. ``cached_tokens`` of the
-    ``prompt_tokens`` were not run; of the ``drafted_tokens``, ``accepted_tokens`` were right.
+    ``prompt_tokens`` were not run, the others in ``prefill_steps``; of the ``drafted_tokens``, ``accepted_tokens`` were
+    right.
     """
 
     waiting: int = 0
@@ -27,6 +28,7 @@ class EngineMetrics:
     generated_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    prefill_steps: int = 0
     decode_steps: int = 0
     decoded_rows: int = 0
     queue_seconds: float = 0.0

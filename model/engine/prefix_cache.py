@@ -47,6 +47,16 @@ class PrefixCache(Generic[Value]):
         for block in blocks:
             block.holders -= 1
 
+    def upcoming(self, network: Hashable, tokens: Sequence[int], ran: int) -> Hashable | None:
+        """What would be kept next of ``tokens``, of which the first ``ran`` have been run or may be kept.
+
+        Of two sequences for which this is equal, one had better wait for the other. None: nothing would be kept.
+        """
+        start = ran or BLOCK * sum(1 for _ in self._walk(network, tokens))
+        if self._most == 0 or start + BLOCK >= len(tokens):
+            return None
+        return network, tuple(tokens[: start + BLOCK])
+
     def missing(self, network: Hashable, tokens: Sequence[int]) -> range:
         """Places in ``tokens`` at which whole blocks begin that are not kept, and could be."""
         if self._most == 0:

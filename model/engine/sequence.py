@@ -11,6 +11,7 @@ from ..protocol import FinishReason
 from ..runner import VERIFIED_ROWS, DecoderRunner, Progress
 from .job import End, Job
 from .prefix_cache import BLOCK, PrefixCache
+from .schedule import SHARED_PIECE
 from .speculation import drafter_for
 
 
@@ -47,6 +48,11 @@ class Sequence:
         return self.runner, self.slots
 
     @property
+    def room(self) -> bool:
+        """There is room for a piece of `SHARED_PIECE` tokens, wherever it begins."""
+        return len(self.tokens) + SHARED_PIECE <= self.slots
+
+    @property
     def made(self) -> int:
         """Tokens generated."""
         return len(self.tokens) - len(self.job.prompt)
@@ -81,9 +87,17 @@ class Sequence:
         self.cached = self.ran
         self._follow(now)
 
+    def upcoming(self, cache: PrefixCache[Any]) -> Hashable:
+        """Of two sequences for which this is equal, one had better wait for what the other runs next."""
+        return cache.upcoming(self.runner, self.job.prompt, self.ran) or self
+
     def chunk(self, largest: int) -> Chunk:
         """The next piece to run of what has not been run."""
         return next_chunk(self.ran, len(self.tokens), self.slots, largest)
+
+    def shared_chunk(self) -> Chunk:
+        """The same, for a step with others."""
+        return Chunk(self.ran, min(SHARED_PIECE, len(self.tokens) - self.ran), SHARED_PIECE)
 
     def propose(self) -> list[int]:
         """Drafts of what comes next; empty where there is nothing to draft, or no room to check it."""

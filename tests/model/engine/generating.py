@@ -19,12 +19,12 @@ class Gate:
     def __init__(self, runner):
         self.steps: list[tuple[str, int]] = []
         self.open, self.passed = threading.Event(), threading.Semaphore(0)
-        self._prefill, self._advance = runner.prefill, runner.advance
-        runner.prefill, runner.advance = self.prefill, self.advance
+        self._prefill, self._advance = runner.prefill_together, runner.advance
+        runner.prefill_together, runner.advance = self.prefill, self.advance
 
-    def prefill(self, progress, tokens, chunk, *rest):
-        self._note("prefill", chunk.count)
-        return self._prefill(progress, tokens, chunk, *rest)
+    def prefill(self, batch, prompts, chunks, *rest):
+        self._note("prefill", sum(chunk.count for chunk in chunks))
+        return self._prefill(batch, prompts, chunks, *rest)
 
     def advance(self, batch, *rest):
         self._note("advance", len(batch))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from capibara.model.chunks import LARGEST_CHUNK, cache_slots, chunks_of, next_chunk
-from capibara.model.engine.schedule import SHARED_CHUNK, batch_size, batches, chunk_limit, next_prompt, piece_limit
+from capibara.model.engine.schedule import SHARED_CHUNK, batch_size, batches, chunk_limit, next_prompts, piece_limit
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Waiting:
     decoding: bool = True
     family: str = "plain"
     since: int = 0
+    room: bool = True
 
 
 def names(found):
@@ -32,22 +33,49 @@ def test_sequences_of_two_families_are_not_mixed():
     assert names(batches(sequences)) == [["a", "c"], ["b"]]
 
 
+def prompts(found):
+    return [each.name for each in found]
+
+
+def next_of(sequences, room=256, upcoming=lambda each: each):
+    return prompts(next_prompts(sequences, room, upcoming))
+
+
 def test_the_prompt_that_waited_for_the_most_turns_goes_on_and_among_equals_the_first():
     served, waiting, behind = (
         Waiting("served", decoding=False, since=9),
         Waiting("waiting", decoding=False, since=7),
         Waiting("behind", decoding=False, since=7),
     )
-    assert next_prompt([served, waiting, behind]) is waiting
-    assert next_prompt([Waiting("decodes")]) is None
+    assert next_of([served, waiting, behind], room=127) == ["waiting"]
+    assert next_of([served, waiting, behind]) == ["waiting", "behind"]
+    assert next_of([Waiting("decodes")]) == []
+
+
+@pytest.mark.parametrize(("count", "room", "taken"), [(1, 256, 1), (3, 256, 2), (8, 256, 4), (8, 128, 2), (8, 127, 1)])
+def test_a_step_runs_pieces_of_as_many_prompts_as_there_is_room_and_a_step_for(count, room, taken):
+    waiting = [Waiting(str(number), decoding=False) for number in range(count)]
+    assert next_of(waiting, room) == [str(number) for number in range(taken)]
+
+
+def test_prompts_of_other_families_or_without_room_or_with_the_same_upcoming_tokens_do_not_join():
+    first, other, full, same, mate = (
+        Waiting("first", decoding=False),
+        Waiting("other", decoding=False, family="adapted"),
+        Waiting("full", decoding=False, room=False),
+        Waiting("same", decoding=False),
+        Waiting("mate", decoding=False),
+    )
+    sequences = [first, other, full, same, mate]
+    assert next_of(sequences, upcoming=lambda each: "system" if each in (first, same) else each) == ["first", "mate"]
+    assert next_of([full, first, mate]) == ["full"]
 
 
 def test_a_long_prompt_goes_on_however_many_short_ones_come():
     served, since = 0, 0
     for turn in range(20):
         newcomers = [Waiting(f"{turn}", decoding=False, since=turn) for _ in range(2)]
-        chosen = next_prompt([Waiting("long", decoding=False, since=since), *newcomers])
-        if chosen is not None and chosen.name == "long":
+        if "long" in next_of([Waiting("long", decoding=False, since=since), *newcomers], room=64):
             served, since = served + 1, turn
     assert served >= 10
 
