@@ -126,5 +126,6 @@ def test_sequences_of_many_tokens_give_the_same_alone_and_together(quick, networ
     together, _ = run(decoder, tokens, [0, 30, 40], caches)
     for row, start in enumerate((0, 30, 40)):
         alone, _ = run(decoder, tokens[row : row + 1], [start], [layer[row : row + 1] for layer in caches])
-        # The layer with a window is XLA's, whose sums are rounded differently for another number of rows.
-        np.testing.assert_allclose(alone[0], together[row], rtol=0, atol=1e-5)
+        # The layer with a window is XLA's, whose sums are rounded differently for another number of rows, and where
+        # they are then rounded to 8 bits, may come to lie a step apart.
+        np.testing.assert_allclose(alone[0], together[row], rtol=0, atol=1e-3 * np.abs(together).max())
