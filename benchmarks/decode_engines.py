@@ -103,8 +103,13 @@ class LlamaCpp:
     """llama-cpp-python, greedy. It keeps what a prompt has in common with the one before."""
 
     def __init__(self, gguf: Path, threads: int, context: int) -> None:
-        from llama_cpp import Llama
+        from llama_cpp import Llama, llama_cpp
 
+        if "amx_int8" in Path("/proc/cpuinfo").read_text("utf-8"):
+            # Its products over weights that it has laid out anew for AMX tiles end the process (0.3.36, Q4_1).
+            defaults = llama_cpp.llama_model_default_params()
+            defaults.use_extra_bufts = False
+            llama_cpp.llama_model_default_params = lambda: defaults
         self.model = Llama(
             str(gguf), n_ctx=context, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False
         )
