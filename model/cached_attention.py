@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -106,8 +106,8 @@ def pasted(group: HeadGroup, cache: LayerCache, new: LayerCache, start: Int[Arra
 
 
 def flattened(caches: Sequence[LayerCache]) -> list[Array]:
-    """Keys and values in turn, as the native kernels take them."""
-    return [part for cache in caches for part in cache]
+    """Keys and values in turn, as the native kernels take them, which read floats alone."""
+    return [cast("Array", part) for cache in caches for part in cache]
 
 
 def paired(flat: Sequence[Array]) -> list[LayerCache]:

@@ -183,7 +183,7 @@ class DecoderRunner:
         half = by_name["embedding.weight"].dtype == jnp.bfloat16
         self._cache_type = jnp.dtype(jnp.bfloat16 if half else jnp.float32)
         shapes, mesh = tuple(weight.shape for weight in weights), None if placement is None else placement.mesh
-        self._cache = cache
+        self._cache: CacheKind = cache
         self._compiled = _steps_for(config, graph, structure, shapes, mesh, cache)
         self._groups = head_groups(config)
 

@@ -125,10 +125,10 @@ class SpanBatches:
     def _rows(self, rng: np.random.Generator) -> Iterator[_Row]:
         data = self._data
         for question, (gold, spans) in enumerate(zip(data.gold, data.spans, strict=True)):
-            yield self._window(question, gold, spans[rng.integers(len(spans))], rng)
+            yield self._window(question, gold, spans[int(rng.integers(len(spans)))], rng)
             wrong = data.wrong[question]
             if len(wrong) and rng.random() < self._options.wrong:
-                yield self._window(question, wrong[rng.integers(len(wrong))], None, rng)
+                yield self._window(question, wrong[int(rng.integers(len(wrong)))], None, rng)
 
     def _window(self, question: int, passage: int, span: TokenSpan | None, rng: np.random.Generator) -> _Row:
         """Any window that holds ``span`` whole, or as much of its beginning as there is room for."""
