@@ -49,5 +49,5 @@ def _grounded(passage: Passage, span: AnswerSpan) -> Grounded:
     text, offset = passage.chunk.text, passage.chunk.start
     held = [(start, end) for start, end in sentence_spans(text) if start < span.end and span.start < end]
     start, end = (held[0][0], held[-1][1]) if held else (span.start, span.end)
-    phrase = " ".join(text[span.start : span.end].split())
+    phrase = " ".join(text[span.start : span.end].split()).rstrip(".,;: ")  # what ends a clause is not part of it
     return Grounded(phrase, passage, offset + start, offset + end, text[start:end], moved=False)

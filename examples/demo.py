@@ -42,17 +42,19 @@ def main() -> None:
 def answer(assistant: Assistant, question: str, began: float | None) -> None:
     """Print the answer as it comes, then what it rests on."""
     print(f"> {question}")
+    waited = None
     for event in assistant.stream(question):
         match event:
             case Retrieved():
                 continue
             case TextDelta(text):
                 print(text, end="", flush=True)
-                if began is not None:
-                    print(f"(first text {time.perf_counter() - began:.1f} s after the start)", file=sys.stderr)
-                    began = None
+                if began is not None and waited is None:
+                    waited = time.perf_counter() - began
             case AnswerReady(answer):
                 print()
+                if waited is not None:
+                    print(f"  (first text {waited:.1f} s after the start)", file=sys.stderr)
                 for citation in answer.citations:
                     print(f"  [{citation.marker}] {place(citation)}")
                 print(f"  ({answer.timings['total']:.1f} s)\n")

@@ -42,6 +42,13 @@ def test_a_phrase_across_a_full_stop_comes_with_both_sentences() -> None:
     assert found.sentence == "The harbour opens at six. Its master is Ines  Vega, who lives by the pier."
 
 
+@pytest.mark.parametrize(("words", "phrase"), [("at six.", "at six"), ("Ines  Vega,", "Ines Vega"), ("six", "six")])
+def test_a_phrase_ends_without_the_mark_behind_it(words: str, phrase: str) -> None:
+    found = choose([passage()], [span(words)], 0.0)
+    assert found is not None
+    assert found.phrase == phrase
+
+
 @pytest.mark.parametrize(("bias", "answered"), [(2.9, True), (3.0, True), (3.1, False)])
 def test_a_passage_answers_where_its_span_outdoes_the_bias(bias: float, answered: bool) -> None:
     assert (choose([passage()], [span("six", 3.0)], bias) is not None) is answered
