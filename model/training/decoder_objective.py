@@ -163,10 +163,9 @@ def init_decoder(
         CheckpointError: a weight is missing or has the wrong shape.
         UnsupportedCheckpoint: a mixture of experts; full fine-tuning of a model that could not be written afterwards.
     """
-    if lora is None:
-        config_json(base.config)
     weights = read_weights(base)
     if lora is None:
+        config_json(base.config)  # what could not be written is refused before it is trained
         return weights, None
     factors = init_factors(select(module_shapes(base.config), lora.targets), lora.rank, key)
     return factors, stack_weights(base.config, weights, (run or Run()).compute)
