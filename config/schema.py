@@ -121,7 +121,8 @@ class RagSettings(Section):
     extractor: str = setting(
         "auto",
         "adapter (PEFT folder) over the embedding model that points at the answer in a passage; auto: the bundled one, "
-        "where both models are the bundled ones and model.reader names none; none: the language model reads",
+        "in the style short, where both models are the bundled ones and model.reader names none; none: the language "
+        "model reads",
         takes="file or name",
     )
     rerank_top: int = setting(20, "fused passages that are reranked", ge=1, le=200)

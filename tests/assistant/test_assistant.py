@@ -30,8 +30,8 @@ def test_an_answer_quotes_the_right_sentence_with_page_and_exact_span(examples: 
     assert not answer.abstained
     assert answer.degraded == ()
     assert answer.finish_reason == "stop"
-    assert answer.usage.passages_used == 3
-    assert {"condense", "evidence", "read", "total"} <= set(answer.timings)
+    assert answer.usage.completion_tokens > 0
+    assert {"condense", "evidence", "generate", "total"} <= set(answer.timings)
 
 
 def test_streamed_pieces_joined_are_the_answer_and_retrieval_comes_first(examples: Assistant):
@@ -42,16 +42,17 @@ def test_streamed_pieces_joined_are_the_answer_and_retrieval_comes_first(example
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
-def test_most_example_questions_are_answered_and_every_citation_is_exact(examples: Assistant, language):
+def test_nearly_all_example_questions_are_answered_from_the_right_document(examples: Assistant, language):
     asked = [row for row in QUESTIONS["questions"] if row["language"] == language][:8]
     right = 0
     for row in asked:
         answer = examples.ask(row["question"])
+        cited = {Path(citation.document).name for citation in answer.citations}
         said = answer.text.casefold()
-        right += any(part.casefold() in said for part in row["expected"])
+        right += any(part.casefold() in said for part in row["expected"]) and row["file"] in cited
         for citation in answer.citations:
             assert examples.library.text(citation.document_id, citation.start, citation.end) == citation.quote
-    assert right >= len(asked) - 2
+    assert right >= len(asked) - 1
 
 
 def test_what_no_document_says_is_not_answered(examples: Assistant):
@@ -94,10 +95,7 @@ def test_a_conversation_is_answered_from_the_collection_it_was_begun_over(tmp_pa
 
 def test_cancelling_does_not_wait_for_a_model_that_is_loading(examples: Assistant):
     cancel, never = threading.Event(), Future()
-    settings = examples.settings.model_copy(
-        update={"rag": examples.settings.rag.model_copy(update={"extractor": "none"})}
-    )
-    answerer = Answerer(examples.library, examples.library.parts(settings.rag), lambda: never, settings)
+    answerer = Answerer(examples.library, examples.library.parts(), lambda: never, examples.settings)
     events = answerer.stream(MUSTER, "default", [], cancel)
     assert isinstance(next(events), Retrieved)
     threading.Timer(0.1, cancel.set).start()
@@ -194,12 +192,7 @@ def note(tmp_path) -> Path:
 
 @pytest.mark.parametrize("style", ["sentence", "compose"])
 def test_a_context_too_small_for_the_prompt_leaves_quotes(tmp_path, note, style):
-    overrides = {
-        "model.context_tokens": 128,
-        "generation.max_tokens": 120,
-        "assistant.answer_style": style,
-        "rag.extractor": "none",
-    }
+    overrides = {"model.context_tokens": 128, "generation.max_tokens": 120, "assistant.answer_style": style}
     with Assistant.open(tmp_path / "data", overrides=overrides) as assistant:
         assistant.ingest(note)
         conversation = assistant.start_conversation()

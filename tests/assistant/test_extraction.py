@@ -89,15 +89,16 @@ def parts(tmp_path: Path) -> SearchParts:
 @pytest.mark.parametrize(
     ("settings", "extracts"),
     [
-        ({}, True),
         ({"assistant": {"answer_style": "short"}}, True),
+        ({}, False),
+        ({"rag": {"extractor": "my-extractor"}}, True),
         ({"assistant": {"answer_style": "quote"}}, False),
         ({"assistant": {"answer_style": "compose"}}, False),
-        ({"model": {"path": "larger.gguf"}}, False),
-        ({"model": {"reader": "my-reader"}}, False),
+        ({"assistant": {"answer_style": "short"}, "model": {"path": "larger.gguf"}}, False),
+        ({"assistant": {"answer_style": "short"}, "model": {"reader": "my-reader"}}, False),
         ({"model": {"path": "larger.gguf"}, "rag": {"extractor": "my-extractor"}}, True),
     ],
-    ids=["default", "short", "quote", "compose", "another model", "another reader", "named"],
+    ids=["short", "sentence", "sentence, named", "quote", "compose", "another model", "another reader", "named"],
 )
 def test_it_reads_in_place_of_the_bundled_model_or_where_it_is_named(
     parts: SearchParts, settings: dict, extracts: bool
