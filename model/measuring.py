@@ -28,7 +28,7 @@ class ModelSpeed:
         prefill_tokens_per_second: tokens of a prompt per second.
         decode_tokens_per_second: tokens of one answer per second, after the first; with drafts, where they are set.
         first_token_seconds: from when a request is taken up to its first token.
-        first_token_again_seconds: the same for the same prompt once more.
+        first_token_again_seconds: the same for the same prompt once more, of which ``kept_tokens`` need not be run.
         together_tokens_per_second: tokens of all answers per second, with ``requests`` at once, prompts included.
         occupancy: mean sequences of a step meanwhile.
         compiled_steps: shapes that were compiled for.
@@ -42,6 +42,7 @@ class ModelSpeed:
     decode_tokens_per_second: float
     first_token_seconds: float
     first_token_again_seconds: float
+    kept_tokens: int
     together_tokens_per_second: float
     occupancy: float
     compiled_steps: int
@@ -66,11 +67,14 @@ def measure(
     again: list[Generation] = []
     together: list[float] = []
     occupancy: list[float] = []
+    kept = 0
     for number in range(rounds + 1):  # the first round compiles and warms up
         report("one request" if number else "warming up", 2 * number, 2 * rounds + 2)
         prompt = _prompt(model, prompt_tokens, 100 * number)
         alone.append(model.generate(prompt, sampling))
+        before = model.metrics
         again.append(model.generate(prompt, sampling))
+        kept = model.metrics.cached_tokens - before.cached_tokens
         report(f"{requests} requests at once", 2 * number + 1, 2 * rounds + 2)
         prompts = [_prompt(model, prompt_tokens, 100 * number + place) for place in range(1, requests + 1)]
         before, began = model.metrics, time.perf_counter()
@@ -89,6 +93,7 @@ def measure(
         statistics.median(_pace(made) for made in alone[1:]),
         prompt_seconds,
         statistics.median(made.prefill_seconds for made in again[1:]),
+        kept,
         statistics.median(together[1:]),
         statistics.mean(occupancy[1:]),
         model.runner.compiled_steps(),

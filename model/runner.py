@@ -128,6 +128,7 @@ class CompiledSteps:
 
         over = functools.partial(traced_over, mesh)
         self.shapes: set[StepShape] = set()
+        self.begin = jax.jit(over(functools.partial(_begin, config)), static_argnums=(1, 2, 3))
         self.prefill = jax.jit(over(prefill), donate_argnums=1)
         self.advance = jax.jit(over(advance), donate_argnums=1)
         self.verify = jax.jit(over(verify), donate_argnums=1)
@@ -137,9 +138,14 @@ class CompiledSteps:
 
 
 def _kept(progress: Progress) -> Progress:
-    """As `DecoderRunner.begin` places it over a mesh: a step is compiled for one placement of what it is given."""
+    """Placed over a mesh as every step leaves it: a step is compiled for one placement of what it is given."""
     caches = jax.tree.map(lambda part: split_heads(part, part.shape[0]), progress.caches)
     return Progress(caches, whole(progress.seen), whole(progress.token))
+
+
+def _begin(config: DecoderConfig, seen_V: Array, slots: int, kind: CacheKind, dtype: DTypeLike) -> Progress:
+    caches = empty_caches(config, slots, kind, dtype)
+    return _kept(Progress(caches, seen_V, jnp.zeros((), jnp.int32)))
 
 
 def _read_block(groups: Groups, progress: Progress, start: Array, size: int) -> Block:
@@ -212,16 +218,11 @@ class DecoderRunner:
 
     def begin(self, slots: int, seen: Sequence[int] = ()) -> Progress:
         """Empty caches for ``slots`` tokens; ``seen`` are those that `write_block` will put there."""
-        everywhere = None if self._placement is None else self._placement.whole
-        caches = empty_caches(self.config, slots, self._cache, self._cache_type, self._zeros)
         seen_V = np.zeros(self.config.vocabulary, bool)
         seen_V[list(seen)] = True
-        return Progress(caches, jnp.asarray(seen_V, device=everywhere), jnp.zeros((), jnp.int32, device=everywhere))
-
-    def _zeros(self, shape: tuple[int, int, int], dtype: DTypeLike) -> Array:
-        # Bound to devices like what steps make of them: steps are compiled for the one or for the other.
-        by_heads = None if self._placement is None else self._placement.cache(shape)
-        return jnp.zeros(shape, dtype, device=by_heads)
+        # Bound to devices, and with it what comes of it: steps are compiled for what is bound or for what is not.
+        everywhere = None if self._placement is None else self._placement.whole
+        return self._compiled.begin(jnp.asarray(seen_V, device=everywhere), slots, self._cache, self._cache_type)
 
     def choice(self, sampling: Sampling, seed: int, opening: Opening | None = None) -> Choice:
         """As `choice_of`, where the steps run: over a mesh each step would else send it to all devices anew."""

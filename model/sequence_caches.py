@@ -5,7 +5,7 @@ Axes: L layers, K key heads, C tokens of a block, H head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,20 +24,14 @@ Block = Stored
 that its groups have them in."""
 
 
-def empty_caches(
-    config: DecoderConfig,
-    slots: int,
-    kind: CacheKind,
-    dtype: DTypeLike,
-    zeros: Callable[[tuple[int, int, int], DTypeLike], Array],
-) -> list[LayerCaches]:
-    """For a sequence with room for so many tokens, whose activations are of ``dtype``. ``zeros`` makes each array."""
+def empty_caches(config: DecoderConfig, slots: int, kind: CacheKind, dtype: DTypeLike) -> list[LayerCaches]:
+    """For a sequence with room for so many tokens, whose activations are of ``dtype``."""
 
     def empty(heads: int, slots: int) -> Stored:
         whole = heads, slots, config.head_width
         if kind == "int8":
-            return Rounded(zeros(whole, jnp.int8), zeros((heads, slots, 1), jnp.float32))
-        return zeros(whole, dtype)
+            return Rounded(jnp.zeros(whole, jnp.int8), jnp.zeros((heads, slots, 1), jnp.float32))
+        return jnp.zeros(whole, dtype)
 
     def of_group(group: HeadGroup) -> LayerCache:
         size = len(group.heads), group.slots(slots)

@@ -50,6 +50,7 @@ def llm(
             (f"prompt of {prompt_tokens} tokens", f"{speed.prefill_tokens_per_second:.0f} tokens/s"),
             ("first token", f"{speed.first_token_seconds:.3f} s"),
             ("first token, same prompt again", f"{speed.first_token_again_seconds:.3f} s"),
+            ("tokens of it kept from before", str(speed.kept_tokens)),
             ("one answer", f"{speed.decode_tokens_per_second:.1f} tokens/s"),
             (f"{requests} answers at once", f"{speed.together_tokens_per_second:.1f} tokens/s"),
             ("answers in a step, mean", f"{speed.occupancy:.1f}"),
