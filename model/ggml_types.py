@@ -33,8 +33,9 @@ class TensorType:
         Raises:
             CheckpointError: the last axis does not hold whole blocks.
         """
-        if shape and shape[-1] % self.block:
-            raise CheckpointError(f"damaged: rows of {shape[-1]} values cannot be made of {self.name} blocks")
+        row = shape[-1] if shape else 1
+        if row % self.block:
+            raise CheckpointError(f"damaged: rows of {row} values cannot be made of {self.name} blocks")
         return math.prod(shape) // self.block * self.block_bytes
 
     def dequantise(self, raw: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -24,6 +24,7 @@ _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _MOST_DIMENSIONS = 4
 _MOST_ENTRIES = 1 << 24
+_MOST_NESTED = 8  # arrays within arrays; no known file has any
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,11 @@ class GgufFile:
         version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         try:
             self.metadata, self._tensors, self._data_start = _header_of(path, version)
+            self._check_length()
         except (struct.error, UnicodeDecodeError, OverflowError, IndexError) as error:
             raise CheckpointError(f"{path}: damaged or cut short in its header") from error
         except CheckpointError as error:
             raise type(error)(f"{path}: {error}") from error
-        self._check_length()
 
     @property
     def tensors(self) -> Mapping[str, TensorEntry]:
@@ -76,7 +77,7 @@ class GgufFile:
             end = self._data_start + entry.offset + entry.type.byte_count(entry.shape)
             if end > len(self._bytes):
                 raise CheckpointError(
-                    f"{self.path}: cut short: tensor {entry.name} ends at byte {end}, the file at {len(self._bytes)}"
+                    f"cut short: tensor {entry.name} ends at byte {end}, the file at {len(self._bytes)}"
                 )
 
 
@@ -115,14 +116,17 @@ class _Cursor:
         self.position = position
         return found
 
-    def array(self) -> list[Any]:
+    def array(self, within: int = 0) -> list[Any]:
+        """``within`` is how many arrays it stands in."""
+        if within > _MOST_NESTED:
+            raise CheckpointError(f"damaged: metadata of more than {_MOST_NESTED} arrays within one another")
         kind, count = self.scalar("I"), self.scalar("Q")
         if count > len(self.data):
             raise IndexError(count)
         if kind == _STRING:
             return self.strings(count)
         if kind == _ARRAY:
-            return [self.array() for _ in range(count)]
+            return [self.array(within + 1) for _ in range(count)]
         code = _code_of(kind)
         values = list(struct.unpack_from(f"<{count}{code}", self.data, self.position))
         self.position += struct.calcsize(f"<{count}{code}")
@@ -181,4 +185,9 @@ def _read_entry(cursor: _Cursor) -> TensorEntry:
         raise CheckpointError(f"damaged: tensor {name[:80]!r} has {dimensions} dimensions")
     shape = tuple(reversed([cursor.scalar("Q") for _ in range(dimensions)]))
     kind, offset = cursor.scalar("I"), cursor.scalar("Q")
-    return TensorEntry(name, shape, tensor_type(kind, name), offset)
+    entry = TensorEntry(name, shape, tensor_type(kind, name), offset)
+    try:
+        entry.type.byte_count(shape)
+    except CheckpointError as error:
+        raise CheckpointError(f"tensor {name[:80]}: {error}") from error
+    return entry

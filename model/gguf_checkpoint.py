@@ -38,7 +38,7 @@ class GgufCheckpoint:
                 raise UnsupportedCheckpoint("rotary positions that turn a part of each head are not supported here")
         except CheckpointError as error:
             raise type(error)(f"{path}: {error}") from error
-        except (TypeError, ValueError, ArithmeticError) as error:
+        except (TypeError, ValueError, IndexError, ArithmeticError) as error:
             raise CheckpointError(f"{path}: damaged: {error}") from error
 
     @property
@@ -59,7 +59,12 @@ class GgufCheckpoint:
         stored = in_gguf(name, self._config, fused=self._fused)
         values = self._values(stored)
         if self._permuted and name.endswith((".q_proj.weight", ".k_proj.weight", ".q_proj.bias", ".k_proj.bias")):
-            return _halves(values, self._config.head_width)
+            head_width = self._config.head_width
+            if not values.ndim or len(values) % head_width:
+                raise CheckpointError(
+                    f"{self._file.path}: {stored.tensor} is {values.shape}; its rows make no heads of {head_width}"
+                )
+            return _halves(values, head_width)
         return values
 
     def _values(self, stored: Stored) -> np.ndarray:
@@ -70,7 +75,7 @@ class GgufCheckpoint:
         if stored.rows is None and stored.expert is None:
             return entry.type.dequantise(raw, entry.shape)
         start, end = stored.rows or (stored.expert or 0, (stored.expert or 0) + 1)
-        if end > entry.shape[0]:
+        if not entry.shape or end > entry.shape[0]:
             raise CheckpointError(
                 f"{self._file.path}: {stored.tensor} is {entry.shape}; it should have {end} rows or more"
             )

@@ -62,6 +62,9 @@ def read_config(file: GgufFile) -> DecoderConfig:
     about = _About(file)
     if "token_embd.weight" not in file.tensors:
         raise CheckpointError("tensor token_embd.weight is missing")
+    table = file.tensors["token_embd.weight"].shape
+    if len(table) != 2:
+        raise CheckpointError(f"damaged: tensor token_embd.weight has {len(table)} dimensions; it should have 2")
     heads, width, layers = about.whole("attention.head_count"), about.whole("embedding_length"), about.layers
     head_width = about.whole("attention.key_length", width // heads if heads else 0)
     context, scaling = about.whole("context_length"), about.scaling()
@@ -73,7 +76,7 @@ def read_config(file: GgufFile) -> DecoderConfig:
     scaled_by = width // heads if heads and _SCALED_BY_WIDTH.get(about.architecture) == layers else head_width
     caps = _CAPS.get(about.architecture, {})
     return DecoderConfig(
-        vocabulary=file.tensors["token_embd.weight"].shape[0],
+        vocabulary=table[0],
         width=width,
         layers=layers,
         heads=heads,

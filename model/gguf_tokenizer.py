@@ -34,11 +34,15 @@ def gguf_tokenizer(metadata: Mapping[str, Any]) -> TextTokenizer:
     """The tokenizer that the metadata under ``tokenizer.`` describes.
 
     Raises:
-        CheckpointError: something it needs is missing.
+        CheckpointError: something it needs is missing or damaged.
         UnsupportedCheckpoint: another kind of tokenizer, or word splitting, by name.
     """
     about = {key: value for key, value in metadata.items() if key.startswith("tokenizer.")}
-    return _tokenizer(tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in sorted(about.items())))
+    return _tokenizer(tuple((key, _frozen(value)) for key, value in sorted(about.items())))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 @functools.lru_cache(maxsize=2)
@@ -46,23 +50,34 @@ def _tokenizer(items: tuple[tuple[str, Any], ...]) -> TextTokenizer:
     """Kept for a model that comes back, or its like: to hand over a vocabulary holds up every thread of Python."""
     metadata = dict(items)
     kind = _needed(metadata, "model")
-    tokens: list[str] = list(_needed(metadata, "tokens"))
-    kinds: list[int] = list(metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens))
-    if kind == "gpt2":
-        backend = _byte_level(metadata, tokens)
-    elif kind == "llama":
-        backend = _sentence_piece(metadata, tokens, kinds)
-    else:
+    if kind not in ("gpt2", "llama"):
         raise UnsupportedCheckpoint(f"tokenizer {kind!r} is not supported (gpt2 and llama are)")
+    tokens: list[str] = _listed(metadata, "tokens", str)
+    kinds: list[int] = [1] * len(tokens)
+    if metadata.get("tokenizer.ggml.token_type"):
+        kinds = _listed(metadata, "token_type", int, len(tokens))
+    begin = _begin_token(metadata, kind, len(tokens))
+    try:
+        backend = _backend(metadata, kind, tokens, kinds, begin)
+    except CheckpointError:
+        raise
+    except Exception as error:  # the library raises nothing narrower
+        raise CheckpointError(f"damaged: no tokenizer can be made of it: {error}") from error
+    return TextTokenizer(backend, _template(metadata, tokens), begin, _end_tokens(metadata, tokens, kinds))
+
+
+def _backend(
+    metadata: Mapping[str, Any], kind: str, tokens: list[str], kinds: list[int], begin: int | None
+) -> Tokenizer:
+    backend = _byte_level(metadata, tokens) if kind == "gpt2" else _sentence_piece(metadata, tokens, kinds)
     marked = [(token, kinds[index]) for index, token in enumerate(tokens) if kinds[index] in (_CONTROL, _USER_DEFINED)]
     backend.add_special_tokens([AddedToken(token, normalized=False) for token, k in marked if k == _CONTROL])
     backend.add_tokens([AddedToken(token, normalized=False) for token, k in marked if k == _USER_DEFINED])
-    begin = _begin_token(metadata, kind, len(tokens))
     if begin is not None:
         backend.post_processor = processors.TemplateProcessing(
             single=[tokens[begin], "$A"], special_tokens=[(tokens[begin], begin)]
         )
-    return TextTokenizer(backend, _template(metadata, tokens), begin, _end_tokens(metadata, tokens, kinds))
+    return backend
 
 
 def _needed(metadata: Mapping[str, Any], key: str) -> Any:
@@ -72,10 +87,23 @@ def _needed(metadata: Mapping[str, Any], key: str) -> Any:
         raise CheckpointError(f"the file has no tokenizer.ggml.{key}: it carries no usable tokenizer") from None
 
 
+def _listed(metadata: Mapping[str, Any], key: str, of: type | tuple[type, ...], count: int | None = None) -> list[Any]:
+    """
+    Raises:
+        CheckpointError: it is missing, no list of these, or not of ``count``.
+    """
+    values = _needed(metadata, key)
+    if not isinstance(values, tuple) or not all(isinstance(value, of) for value in values):
+        raise CheckpointError(f"damaged: tokenizer.ggml.{key} is no list of what it should be")
+    if count is not None and len(values) != count:
+        raise CheckpointError(f"damaged: tokenizer.ggml.{key} has {len(values)} entries for {count} tokens")
+    return list(values)
+
+
 def _byte_level(metadata: Mapping[str, Any], tokens: list[str]) -> Tokenizer:
     splitting = metadata.get("tokenizer.ggml.pre", "gpt-2")
     whole_words_first = _WORDS.get(splitting) == _LLAMA3_WORDS
-    merges = [tuple(pair.split(" ", 1)) for pair in _needed(metadata, "merges")]
+    merges = [tuple(pair.split(" ", 1)) for pair in _listed(metadata, "merges", str)]
     backend = Tokenizer(models.BPE(_vocabulary(tokens), merges, ignore_merges=whole_words_first))
     by_regex = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if splitting == "gpt-2":
@@ -100,7 +128,7 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str]) -> Tokenizer:
 def _sentence_piece(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> Tokenizer:
     vocabulary = _vocabulary(tokens)
     unknown = next((tokens[index] for index, kind in enumerate(kinds) if kind == _UNKNOWN), None)
-    merges = _merges(vocabulary, _needed(metadata, "scores"))
+    merges = _merges(vocabulary, _listed(metadata, "scores", (int, float), len(tokens)))
     backend = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
     spaces: list[normalizers.Normalizer] = [normalizers.Replace(" ", "▁")]
     words = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
@@ -136,19 +164,32 @@ def _begin_token(metadata: Mapping[str, Any], kind: str, vocabulary: int) -> int
     begin = metadata.get("tokenizer.ggml.bos_token_id")
     if begin is None or not metadata.get("tokenizer.ggml.add_bos_token", wanted):
         return None
-    if begin >= vocabulary:
-        raise CheckpointError(f"damaged: the beginning marker is token {begin} of {vocabulary}")
-    return begin
+    return _in_vocabulary(begin, "beginning marker", vocabulary)
 
 
 def _end_tokens(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> frozenset[int]:
     named = {metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")}
-    spelled = {index for index, token in enumerate(tokens) if kinds[index] == _CONTROL and token in _END_MARKERS}
-    return frozenset(index for index in named | spelled if index is not None)
+    spelled = frozenset(
+        index for index, token in enumerate(tokens) if kinds[index] == _CONTROL and token in _END_MARKERS
+    )
+    return spelled | {_in_vocabulary(index, "end marker", len(tokens)) for index in named if index is not None}
+
+
+def _in_vocabulary(token: Any, what: str, vocabulary: int) -> int:
+    if not _is_token(token, vocabulary):
+        raise CheckpointError(f"damaged: the {what} is token {token!r} of {vocabulary}")
+    return token
+
+
+def _is_token(token: Any, vocabulary: int) -> bool:
+    return isinstance(token, int) and not isinstance(token, bool) and 0 <= token < vocabulary
 
 
 def _template(metadata: Mapping[str, Any], tokens: list[str]) -> ChatTemplate:
     names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
     marked = {name: metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
-    spelled = {name: tokens[index] for name, index in marked.items() if index is not None and index < len(tokens)}
-    return ChatTemplate(metadata.get("tokenizer.chat_template"), spelled)
+    spelled = {name: tokens[index] for name, index in marked.items() if _is_token(index, len(tokens))}
+    source = metadata.get("tokenizer.chat_template")
+    if not isinstance(source, str | None):
+        raise CheckpointError("damaged: tokenizer.chat_template is no text")
+    return ChatTemplate(source, spelled)

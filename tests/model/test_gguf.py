@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -44,8 +46,16 @@ def neighbouring_pairs(weight: np.ndarray, heads: int) -> np.ndarray:
     return weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
 
-def write_model(path, config, tensors, architecture="llama"):
+def write_model(path, config, tensors, architecture="llama", tokens=()):
+    """``tokens`` are single letters, the first two of which make another token; none: no tokenizer."""
     writer = gguf.GGUFWriter(path, architecture)
+    if tokens:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_token_list([*tokens, tokens[0] + tokens[1]])
+        writer.add_token_types([1] * (len(tokens) + 1))
+        writer.add_token_merges([f"{tokens[0]} {tokens[1]}"])
+        writer.add_eos_token_id(0)
+        writer.add_chat_template("{{ messages[0].content }}")
     writer.add_block_count(config.layers)
     writer.add_context_length(config.context_tokens)
     writer.add_embedding_length(config.width)
@@ -182,7 +192,8 @@ def test_a_file_cut_short_anywhere_is_refused_in_one_line(tmp_path, tiny):
 
 def test_flipped_header_bytes_never_escape_as_another_error(tmp_path, tiny):
     config = tiny.config()
-    whole = write_model(tmp_path / "whole.gguf", config, tiny.tensors(config)).read_bytes()
+    tensors = tiny.tensors(config)
+    whole = write_model(tmp_path / "whole.gguf", config, tensors, tokens="abcd").read_bytes()
     rng, refused = np.random.default_rng(0), 0
     for place in rng.integers(0, 2000, 150):
         damaged = bytearray(whole)
@@ -190,10 +201,68 @@ def test_flipped_header_bytes_never_escape_as_another_error(tmp_path, tiny):
         path = tmp_path / f"damaged-{place}.gguf"
         path.write_bytes(damaged)
         try:
-            GgufCheckpoint(path)
+            checkpoint = GgufCheckpoint(path)
+            for name in tensors:
+                checkpoint.tensor(name)
+            checkpoint.tokenizer()
         except CheckpointError:
             refused += 1
     assert refused > 20
+
+
+def bare_file(path, metadata: bytes = b"", tensors: bytes = b""):
+    """A file of at most one entry of metadata and one tensor, given as they stand in it, with room for data behind."""
+    counts = struct.pack("<QQ", bool(tensors), bool(metadata))
+    path.write_bytes(b"GGUF" + struct.pack("<I", 3) + counts + metadata + tensors + bytes(256))
+    return path
+
+
+def named(name: str) -> bytes:
+    return struct.pack("<Q", len(name)) + name.encode()
+
+
+def test_arrays_within_arrays_without_end_are_refused_as_damage(tmp_path):
+    kind_of_array, one = struct.pack("<I", 9), struct.pack("<Q", 1)
+    metadata = named("general.nested") + kind_of_array + (kind_of_array + one) * 3000
+    path = bare_file(tmp_path / "nested.gguf", metadata)
+    with pytest.raises(CheckpointError, match=r"nested\.gguf: damaged: metadata of more than 8 arrays within"):
+        GgufFile(path)
+
+
+@pytest.mark.parametrize("shape", [(33,), ()])
+def test_rows_that_are_no_whole_blocks_are_refused_with_the_file_and_the_tensor(tmp_path, shape):
+    axes = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+    path = bare_file(tmp_path / "rows.gguf", tensors=named("some.weight") + axes + struct.pack("<IQ", 8, 0))
+    with pytest.raises(CheckpointError, match=r"rows\.gguf: tensor some\.weight: damaged: rows of (33|1) values"):
+        GgufFile(path)
+
+
+def with_shape(whole: bytes, tensor: str, *axes: int) -> bytes:
+    """The file with another shape of the tensor. The data may lie elsewhere behind it: nothing reads what it is."""
+    start = whole.index(named(tensor)) + len(named(tensor))
+    (count,) = struct.unpack_from("<I", whole, start)
+    behind = start + 4 + 8 * count
+    return whole[:start] + struct.pack(f"<I{len(axes)}Q", len(axes), *axes) + whole[behind:] + bytes(64)
+
+
+@pytest.mark.parametrize("axes", [(), (32,), (32, 260, 1)])
+def test_an_embedding_table_that_is_no_matrix_is_refused_by_name(tmp_path, tiny, axes):
+    config = tiny.config()
+    whole = write_model(tmp_path / "whole.gguf", config, tiny.tensors(config)).read_bytes()
+    path = tmp_path / "shape.gguf"
+    path.write_bytes(with_shape(whole, "token_embd.weight", *axes))
+    with pytest.raises(CheckpointError, match=rf"shape\.gguf: damaged: tensor token_embd\.weight has {len(axes)} dim"):
+        GgufCheckpoint(path)
+
+
+@pytest.mark.parametrize("axes", [(), (32, 33)])
+def test_query_rows_that_make_no_heads_are_refused_with_the_file_and_the_tensor(tmp_path, tiny, axes):
+    config = tiny.config()
+    whole = write_model(tmp_path / "whole.gguf", config, tiny.tensors(config)).read_bytes()
+    path = tmp_path / "queries.gguf"
+    path.write_bytes(with_shape(whole, "blk.0.attn_q.weight", *axes))
+    with pytest.raises(CheckpointError, match=r"queries\.gguf: blk\.0\.attn_q\.weight is .* no heads of 8"):
+        GgufCheckpoint(path).tensor("model.layers.0.self_attn.q_proj.weight")
 
 
 def test_something_else_is_refused_as_not_gguf(tmp_path):

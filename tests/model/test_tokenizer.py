@@ -116,6 +116,53 @@ def test_a_missing_part_of_the_tokenizer_is_named(bundled_file):
         gguf_tokenizer(metadata)
 
 
+def three_tokens(**changes) -> dict:
+    """Metadata of a byte-level tokenizer of ``a``, ``b`` and ``ab``."""
+    sound = {
+        "model": "gpt2",
+        "tokens": ["a", "b", "ab"],
+        "merges": ["a b"],
+        "token_type": [NORMAL] * 3,
+        "scores": [0.0, 0.0, -1.0],
+        "eos_token_id": 0,
+    }
+    return {f"tokenizer.ggml.{key}": value for key, value in {**sound, **changes}.items()}
+
+
+def test_a_tokenizer_of_three_tokens_joins_what_it_may():
+    assert gguf_tokenizer(three_tokens()).encode("aab") == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"token_type": [NORMAL]}, "token_type has 1 entries for 3 tokens"),
+        ({"token_type": "words"}, "token_type is no list"),
+        ({"model": "llama", "scores": [0.0]}, "scores has 1 entries for 3 tokens"),
+        ({"model": "llama", "scores": ["a", "b", "c"]}, "scores is no list"),
+        ({"merges": ["ab"]}, "no tokenizer can be made"),
+        ({"merges": ["a c"]}, "no tokenizer can be made"),
+        ({"merges": [["a", "b"]]}, "merges is no list"),
+        ({"tokens": ["a", "b", "\udcff"]}, "no tokenizer can be made"),
+        ({"tokens": [["a"], "b", "ab"]}, "tokens is no list"),
+        ({"tokens": 7}, "tokens is no list"),
+        ({"eos_token_id": 77}, "the end marker is token 77 of 3"),
+        ({"eot_token_id": -1}, "the end marker is token -1 of 3"),
+        ({"eom_token_id": "a"}, "the end marker is token 'a' of 3"),
+        ({"bos_token_id": 3, "add_bos_token": True}, "the beginning marker is token 3 of 3"),
+        ({"bos_token_id": -1, "add_bos_token": True}, "the beginning marker is token -1 of 3"),
+    ],
+)
+def test_damage_in_the_metadata_is_refused_as_such(changes, said):
+    with pytest.raises(CheckpointError, match=said):
+        gguf_tokenizer(three_tokens(**changes))
+
+
+def test_a_chat_template_that_is_no_text_is_refused():
+    with pytest.raises(CheckpointError, match=r"tokenizer\.chat_template is no text"):
+        gguf_tokenizer({**three_tokens(), "tokenizer.chat_template": ["a"]})
+
+
 def test_templates_get_their_markers_dates_and_json():
     source = "{{ bos_token }}{{ strftime_now('%Y') | length }}{{ messages | tojson }}{% if true %}\n  kept\n{% endif %}"
     rendered = ChatTemplate(source, {"bos_token": "<s>"}).render([{"role": "user", "content": "¿sí? <b>"}])
