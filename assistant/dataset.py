@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ QUESTIONS = "questions.jsonl.gz"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of it are done, and how many there are."""
+
+
+class WorkStopped(AssistantError):
+    """The work was stopped from outside before it was done; what is done is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def read_questions(folder: Path) -> list[Question]:
 
 
 def read_rows(path: Path, fields: dict[str, type]) -> Iterator[dict[str, Any]]:
-    """The objects of a gzip'd JSON Lines file, each with ``fields`` of the given types.
+    """The objects of a gzip'd JSON Lines file, each with ``fields`` of the given types; lists are of text.
 
     Raises:
         AssistantError: the file is missing or no such file, or a line is malformed; the message names the line.
@@ -92,6 +97,9 @@ def read_rows(path: Path, fields: dict[str, type]) -> Iterator[dict[str, Any]]:
                         raise AssistantError(f"{path}:{number}: has no {name!r}")
                     if not isinstance(row[name], kind):
                         raise AssistantError(f"{path}:{number}: {name!r} is {row[name]!r}, not a {kind.__name__}")
+                    for one in row[name] if kind is list else ():
+                        if not isinstance(one, str):
+                            raise AssistantError(f"{path}:{number}: {name!r} holds {one!r}, not a str")
                 yield row
     except FileNotFoundError as error:
         raise AssistantError(f"{path} is missing: a data set is a folder with {PASSAGES} and {QUESTIONS}") from error
@@ -102,16 +110,19 @@ def read_rows(path: Path, fields: dict[str, type]) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def indexed(passages: Sequence[GivenPassage], settings: Settings, report: Progress) -> Iterator[Assistant]:
+def indexed(
+    passages: Sequence[GivenPassage], settings: Settings, report: Progress, cancel: threading.Event | None = None
+) -> Iterator[Assistant]:
     """An assistant over ``passages``, ready to search, in a data folder of its own: ``settings.data_dir`` is not used.
 
     Raises:
+        WorkStopped: ``cancel`` was set before all were indexed; the next time goes on from there.
         AssistantError: a passage cannot be indexed.
     """
     home = home_of(passages, settings)
     chosen = settings.model_dump(exclude={"data_dir"})
     with Assistant.open(home / "data", overrides=chosen) as assistant:
-        _index(assistant, passages, home / "passages", report)
+        _index(assistant, passages, home / "passages", report, cancel)
         assistant.library.warm_up()
         yield assistant
 
@@ -133,7 +144,13 @@ def ids_of(passage: Passage) -> set[str]:
     return {Path(source).stem for source in sources}
 
 
-def _index(assistant: Assistant, passages: Sequence[GivenPassage], folder: Path, report: Progress) -> None:
+def _index(
+    assistant: Assistant,
+    passages: Sequence[GivenPassage],
+    folder: Path,
+    report: Progress,
+    cancel: threading.Event | None,
+) -> None:
     """Write each passage into a file of its own, the id as its name, and ingest them."""
     folder.mkdir(parents=True, exist_ok=True)
     for passage in passages:
@@ -145,7 +162,11 @@ def _index(assistant: Assistant, passages: Sequence[GivenPassage], folder: Path,
             whole.write_text(passage.text, encoding="utf-8")
             whole.replace(file)
     done: IngestReport = assistant.ingest(
-        folder, progress=lambda state: report("indexing passages", state.files_done, state.files_total)
+        folder,
+        progress=lambda state: report("indexing passages", state.files_done, state.files_total),
+        cancel=cancel,
     )
     if failed := [outcome for outcome in done.files if outcome.status == "failed"]:
         raise AssistantError(f"{len(failed)} passages were not indexed; {failed[0].source}: {failed[0].reason}")
+    if done.cancelled:
+        raise WorkStopped("stopped while passages were indexed: do the same again to go on from there")

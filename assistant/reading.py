@@ -49,4 +49,6 @@ def reader_messages(question: str, texts: Sequence[str]) -> list[Message]:
 def parse_reading(text: str) -> Reading | None:
     """What the reader answered; None where it says that no passage holds an answer, or writes something else."""
     found = _READING.fullmatch(text.strip())
-    return Reading(found["phrase"], int(found["number"])) if found else None
+    if found is None or found["phrase"].casefold().rstrip(".") == NOT_STATED:  # a number behind it names no answer
+        return None
+    return Reading(found["phrase"], int(found["number"]))

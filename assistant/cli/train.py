@@ -1,4 +1,4 @@
-"""``capibara train reader|reranker|retrieve|distil``."""
+"""``capibara train reader|reranker|extractor|retrieve|distil``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .distil import distil
-from .failures import INTERRUPTED
-from .interrupt import Interruption
+from .failures import INTERRUPTED, Failure
+from .interrupt import Interruption, Result
 from .invocation import Invocation, command
 from .output import note, write_line
 from .progress import LongProgress
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 _STOPPING = "capibara: stopping after the update in work; press Ctrl-C again to end at once"
+_STOPPING_SEARCH = "capibara: stopping after the question in work; press Ctrl-C again to end at once"
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Holds passages.jsonl.gz and questions.jsonl.gz.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Gets the adapter, its card and its loss curve.")]
@@ -163,8 +164,12 @@ def retrieve(
     from ..training.retrieved import retrieved, write_retrieved
 
     loaded, _ = invocation.settings()
-    with LongProgress("questions") as bar:
-        found = retrieved(data, read_passages(data), read_questions(data), loaded.settings, bar.update)
+    passages, questions = read_passages(data), read_questions(data)
+    with Interruption(_STOPPING_SEARCH) as interruption, LongProgress("questions") as bar:
+        found = _run(
+            interruption,
+            lambda: retrieved(data, passages, questions, loaded.settings, bar.update, interruption.cancel),
+        )
     write_retrieved(out, found)
     if invocation.as_json:
         invocation.emit({"questions": len(found), "file": str(out)})
@@ -221,8 +226,9 @@ def _train(
             if progress.evaluation is not None:
                 note(f"capibara: update {progress.step} of {progress.steps}: {_figures(progress.evaluation.figures)}")
 
-        result = interruption.run(
-            lambda: run(loaded.settings, origin, report=report, progress=bar.update, cancel=interruption.cancel)
+        result = _run(
+            interruption,
+            lambda: run(loaded.settings, origin, report=report, progress=bar.update, cancel=interruption.cancel),
         )
     if invocation.as_json:
         invocation.emit(
@@ -240,6 +246,20 @@ def _train(
     if result.reason == "cancelled":
         note("capibara: stopped; the same command goes on from here")
         raise typer.Exit(INTERRUPTED)
+
+
+def _run(interruption: Interruption, work: Callable[[], Result]) -> Result:
+    """The result of ``work``, which Ctrl-C stops.
+
+    Raises:
+        Failure: it was stopped before it had a result.
+    """
+    from ..dataset import WorkStopped
+
+    try:
+        return interruption.run(work)
+    except WorkStopped as stopped:
+        raise Failure(str(stopped), exit_code=INTERRUPTED, kind="Interrupted") from stopped
 
 
 def _figures(figures: Any) -> str:

@@ -23,11 +23,20 @@ from ...config.schema import Settings
 from ...model.protocol import LanguageModel, Message, Sampling
 from ...model.training.consensus import TeacherAnswer, consensus
 from ...rag.values import Chunk, Document, Passage, StageScores
-from ..dataset import PASSAGES, QUESTIONS, GivenPassage, Progress, Question, read_passages, read_questions
+from ..dataset import (
+    PASSAGES,
+    QUESTIONS,
+    GivenPassage,
+    Progress,
+    Question,
+    WorkStopped,
+    read_passages,
+    read_questions,
+)
 from ..errors import AssistantError
 from ..grounding import ground
 from ..reading import NOT_STATED, Reading, parse_reading, reader_messages
-from ..scoring import normalised, token_f1
+from ..scoring import normalised, token_f1, without_markers
 from .retrieved import RETRIEVED, Retrieved, retrieved, write_retrieved
 
 
@@ -148,9 +157,12 @@ def distil(
     for question in questions:
         if question.passage_id not in texts:
             raise AssistantError(f"question {question.id!r} names passage {question.passage_id!r}, which is not there")
-    found = retrieved(folder, passages, questions, settings, watched)
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
+    try:
+        found = retrieved(folder, passages, questions, settings, watched, cancel)
+    except WorkStopped:
+        return _distilled(counts, cancelled=True)
     for question in questions:
         shown = _shown(question, found[question.id], texts, plan.passages)
         made = _decided(question, shown, teachers, critics, plan.least_agreement, cancel)
@@ -168,13 +180,17 @@ def distil(
         _write(folder, out, rows, found)
     elif not cancel.is_set():
         raise AssistantError(f"{folder}: no answer of the teachers can be kept ({_told(counts)}): ask better ones")
+    return _distilled(counts, cancelled=cancel.is_set())
+
+
+def _distilled(counts: Counter[str], *, cancelled: bool) -> Distilled:
     names = ("asked", "kept", "not_stated", "undecided", "divided", "unplaced", "too_long")
-    return Distilled(*(counts[name] for name in names), cancelled=cancel.is_set())
+    return Distilled(*(counts[name] for name in names), cancelled=cancelled)
 
 
 def understood(said: str, shown: Sequence[GivenPassage]) -> Reply:
     """What a teacher wrote, with or without the marker of its passage, held against the passages it was shown."""
-    if normalised(said) == normalised(NOT_STATED):
+    if normalised(without_markers(said)) == normalised(NOT_STATED):
         return Reply(NOT_STATED)
     reading = parse_reading(said) or Reading(said.strip(), 0)
     found = ground(reading, [_as_found(passage) for passage in shown], [])

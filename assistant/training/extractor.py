@@ -76,6 +76,7 @@ def train_extractor(
     """Train on the data set in ``folder``; ``out`` gets the adapter, its card and, in ``run/``, what resumes the run.
 
     Raises:
+        WorkStopped: ``cancel`` was set before the training began.
         AssistantError: the data set is missing or malformed, or an answer is not in its passage and is to be refused.
         ModelError: the adapter to begin from cannot be read, or is another encoder's.
         TrainingError: the run cannot begin or go on; the last good weights are kept.
@@ -89,6 +90,7 @@ def train_extractor(
         limit=plan.limit,
         seed=plan.seed,
         apart_from=plan.apart_from,
+        cancel=cancel,
     )
     checkpoint = load_encoder(base.transformer)
     lora = LoraOptions(plan.rank, plan.alpha, ENCODER_TARGETS)

@@ -73,6 +73,7 @@ def train_reader(
     """Train on the data set in ``folder``; ``out`` gets the adapter, its card and, in ``run/``, what resumes the run.
 
     Raises:
+        WorkStopped: ``cancel`` was set before the training began.
         AssistantError: the data set is missing or malformed, or an answer is not in its passage and is to be refused.
         ModelError: the language model or the adapter to go on from cannot be read.
         TrainingError: the run cannot begin or go on; the last good weights are kept.
@@ -80,7 +81,14 @@ def train_reader(
     watched = progress or (lambda *_: None)
     checkpoint = open_checkpoint(settings.model)
     data = training_data(
-        folder, settings, watched, held_out=plan.held_out, limit=plan.limit, seed=plan.seed, apart_from=plan.apart_from
+        folder,
+        settings,
+        watched,
+        held_out=plan.held_out,
+        limit=plan.limit,
+        seed=plan.seed,
+        apart_from=plan.apart_from,
+        cancel=cancel,
     )
     tally = Tally()
     tokens = _Tokens(checkpoint.tokenizer())

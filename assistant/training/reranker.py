@@ -62,6 +62,7 @@ def train_reranker(
     """Train on the data set in ``folder``; ``out`` gets the adapter, its card and, in ``run/``, what resumes the run.
 
     Raises:
+        WorkStopped: ``cancel`` was set before the training began.
         AssistantError: the data set is missing or malformed.
         TrainingError: the run cannot begin or go on; the last good weights are kept.
     """
@@ -74,6 +75,7 @@ def train_reranker(
         limit=plan.limit,
         seed=plan.seed,
         apart_from=plan.apart_from,
+        cancel=cancel,
     )
     checkpoint = load_encoder(base.transformer)
     lora = LoraOptions(plan.rank, plan.alpha, ENCODER_TARGETS)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from ...config.schema import Settings
 from ...rag.bulk import BulkRetriever
 from ..assistant import Assistant
-from ..dataset import GivenPassage, Progress, Question, home_of, indexed
+from ..dataset import GivenPassage, Progress, Question, WorkStopped, home_of, indexed
 from ..errors import AssistantError
 
 RETRIEVED = "retrieved.jsonl"
@@ -31,11 +34,13 @@ def retrieved(
     questions: Sequence[Question],
     settings: Settings,
     report: Progress,
+    cancel: threading.Event | None = None,
 ) -> Retrieved:
     """What is found for every one of ``questions``: read from ``folder`` if it brings it, else searched for and kept.
 
     Raises:
-        AssistantError: the file in ``folder`` does not fit the questions, or a passage cannot be indexed.
+        WorkStopped: ``cancel`` was set before all were searched for; the next time goes on from there.
+        AssistantError: what is read does not fit the passages or the questions, or a passage cannot be indexed.
     """
     brought = folder / RETRIEVED
     if brought.is_file():
@@ -44,15 +49,21 @@ def retrieved(
             raise AssistantError(
                 f"{brought} has nothing for {len(missing)} questions, such as {missing[0]!r}: delete it to search anew"
             )
+        _check_known(brought, found, passages, questions)
         return found
     path = home_of(passages, settings) / f"retrieved-{_digest(settings)}.jsonl"
     found = dict(_read(path)) if path.is_file() else {}
     waiting = [question for question in questions if question.id not in found]
     if waiting:
-        with indexed(passages, settings, report) as assistant, path.open("a", encoding="utf-8") as file:
+        with indexed(passages, settings, report, cancel) as assistant, _continued(path) as file:
             for question, ids in _searched(assistant, waiting, report):
                 found[question.id] = ids
                 file.write(_line(question.id, ids))
+                if cancel is not None and cancel.is_set():
+                    raise WorkStopped(
+                        "stopped while questions were searched for: do the same again to go on from there"
+                    )
+    _check_known(path, found, passages, questions)
     return found
 
 
@@ -67,6 +78,25 @@ def write_retrieved(path: Path, found: Retrieved) -> None:
         for question, ids in found.items():
             file.write(_line(question, ids))
     unfinished.replace(path)
+
+
+def _continued(path: Path) -> TextIO:
+    """``path``, to be written on. A last line that was cut short goes first: what follows would be glued to it."""
+    if path.is_file():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
+    return path.open("a", encoding="utf-8")
+
+
+def _check_known(path: Path, found: Retrieved, passages: Sequence[GivenPassage], questions: Sequence[Question]) -> None:
+    known = {passage.id for passage in passages}
+    for question in questions:
+        for one in found[question.id]:
+            if one not in known:
+                raise AssistantError(
+                    f"{path} names passage {one!r}, which is not there, for question {question.id!r}: "
+                    "delete it to search anew"
+                )
 
 
 def _line(question: str, ids: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,11 @@ from .retrieved import Retrieved, retrieved
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """``held_out`` shares no passage with ``training``. ``digest`` names the files and the split; ``shared`` passages
-    were left out because a data set that is measured on has them too."""
+    """``held_out`` shares no passage with ``training``; passages of its own are not retrieved for ``training`` either.
+
+    ``digest`` names the files, the questions and what was retrieved for them. ``shared`` passages were left out because
+    a data set that is measured on has them too: they are not among ``passages``.
+    """
 
     passages: Sequence[GivenPassage]
     training: Sequence[Question]
@@ -26,6 +30,12 @@ class TrainingData:
     retrieved: Retrieved
     digest: str
     shared: int = 0
+
+    @property
+    def trained_on(self) -> Sequence[GivenPassage]:
+        """The passages without those that answer the questions held out."""
+        apart = {question.passage_id for question in self.held_out}
+        return [passage for passage in self.passages if passage.id not in apart]
 
 
 def training_data(
@@ -37,6 +47,7 @@ def training_data(
     limit: int | None = None,
     seed: int = 0,
     apart_from: Sequence[Path] = (),
+    cancel: threading.Event | None = None,
 ) -> TrainingData:
     """Read the data set in ``folder`` and split it by passages, about ``held_out`` questions apart.
 
@@ -45,6 +56,7 @@ def training_data(
     questions.
 
     Raises:
+        WorkStopped: ``cancel`` was set while passages were indexed or questions searched for.
         AssistantError: a file is missing, empty or malformed, a question names no passage, or too few are left.
     """
     passages, questions = read_passages(folder), read_questions(folder)
@@ -54,6 +66,12 @@ def training_data(
             raise AssistantError(f"question {question.id!r} names passage {question.passage_id!r}, which is not there")
     shared = shared_passages(passages, [other for one in apart_from for other in read_passages(one)])
     questions = [question for question in questions if question.passage_id not in shared]
+    if not questions:
+        measured = " or ".join(map(str, apart_from))
+        raise AssistantError(
+            f"{folder}: every question's passage stands in {measured} too: give other data to train on, or name another"
+            " to be measured on (--apart-from)"
+        )
     draw = random.Random(seed)
     apart = _apart(questions, held_out, draw)
     training = [question for question in questions if question.passage_id not in apart]
@@ -65,9 +83,16 @@ def training_data(
             " (--held-out)"
         )
     kept = [question for question in questions if question.passage_id in apart]
-    found = retrieved(folder, passages, [*training, *kept], settings, report)
-    unshared = {question: [one for one in ids if one not in shared] for question, ids in found.items()}
-    return TrainingData(passages, training, kept, unshared, _digest(folder, held_out, limit, seed), len(shared))
+    found = retrieved(folder, passages, [*training, *kept], settings, report, cancel)
+    # Of the passages apart, those questions alone hear that are held out themselves.
+    split = ((training, shared | apart), (kept, shared))
+    taken = {
+        question.id: [one for one in found[question.id] if one not in unwanted]
+        for questions, unwanted in split
+        for question in questions
+    }
+    unshared = [passage for passage in passages if passage.id not in shared]
+    return TrainingData(unshared, training, kept, taken, _digest(folder, training, kept, taken), len(shared))
 
 
 def _apart(questions: Sequence[Question], wanted: int, draw: random.Random) -> set[str]:
@@ -86,8 +111,10 @@ def _apart(questions: Sequence[Question], wanted: int, draw: random.Random) -> s
     return apart
 
 
-def _digest(folder: Path, held_out: int, limit: int | None, seed: int) -> str:
-    whole = hashlib.sha256(repr((held_out, limit, seed)).encode())
+def _digest(folder: Path, training: Sequence[Question], held_out: Sequence[Question], found: Retrieved) -> str:
+    whole = hashlib.sha256()
+    for questions in (training, held_out):
+        whole.update(repr([(question.id, found[question.id]) for question in questions]).encode())
     for name in (PASSAGES, QUESTIONS):
         whole.update((folder / name).read_bytes())
     return whole.hexdigest()[:24]

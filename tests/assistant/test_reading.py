@@ -31,6 +31,8 @@ PASSAGES = [passage(FERRY, 0), passage(LAMP, 1)]
         (" Per Dahl [1]\n", Reading("Per Dahl", 1)),
         ("pages 3 [a] to 9 [12]", Reading("pages 3 [a] to 9", 12)),
         (NOT_STATED, None),
+        (f"{NOT_STATED} [1]", None),
+        ("Not stated. [2]", None),
         ("1953", None),
         ("[2]", None),
         ("", None),

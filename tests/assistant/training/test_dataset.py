@@ -24,6 +24,10 @@ def test_a_data_set_is_read_in_order(data_set):
         ({"id": "q", "question": "?", "passage_id": "p0"}, r"questions\.jsonl\.gz:2: has no 'answers'"),
         ({"id": "q", "question": 7, "passage_id": "p0", "answers": []}, r":2: 'question' is 7, not a str"),
         ({"id": "q", "question": "?", "passage_id": "p0", "answers": "x"}, r":2: 'answers' is 'x', not a list"),
+        (
+            {"id": "q", "question": "?", "passage_id": "p0", "answers": [{"text": "x"}]},
+            r":2: 'answers' holds \{.*not a str",
+        ),
     ],
 )
 def test_a_malformed_line_is_named(data_set, row, said):

@@ -156,6 +156,15 @@ def test_stopping_keeps_what_was_decided_before(data, tmp_path):
     assert [row["id"] for row in rows(tmp_path / "out")] == ["q0a"]
 
 
+def test_stopping_before_anything_is_asked_is_told(data_set, tmp_path, monkeypatch):
+    monkeypatch.setattr("capibara.assistant.dataset.cache_dir", lambda: tmp_path)
+    cancel = threading.Event()
+    cancel.set()
+    made = distil(data_set(), tmp_path / "out", Settings(), teachers({}), cancel=cancel)
+    assert (made.asked, made.cancelled) == (0, True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_holds_a_data_set_is_left_alone(data):
     before = (data / "questions.jsonl.gz").read_bytes()
     with pytest.raises(AssistantError, match="holds a data set already"):
@@ -180,6 +189,7 @@ def test_without_teachers_or_with_a_plan_that_cannot_be_nothing_is_asked(data, t
         ("tin [1]", Reply("tin"), 0.0),
         ("", Reply(""), 0.0),
         ("Not stated.", Reply(NOT_STATED), 1.0),
+        ("not stated [1]", Reply(NOT_STATED), 1.0),
     ],
 )
 def test_what_a_teacher_says_is_held_against_the_passages(said, reply, score):
