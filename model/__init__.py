@@ -15,6 +15,7 @@ from .errors import (
     DraftMismatch,
     EmptyPrompt,
     EngineStopped,
+    GenerationFailed,
     HeadPatternError,
     ModelError,
     ModelNotFound,
@@ -24,6 +25,7 @@ from .errors import (
     PromptTooLong,
     UnknownAdapter,
     UnknownModel,
+    UnknownToken,
     UnsupportedCheckpoint,
 )
 from .protocol import Delta, FinishReason, Generation, LanguageModel, Message, Sampling, Usage
@@ -51,6 +53,7 @@ __all__ = [
     "EngineStopped",
     "FinishReason",
     "Generation",
+    "GenerationFailed",
     "Grammar",
     "HeadPatternError",
     "JaxLanguageModel",
@@ -71,6 +74,7 @@ __all__ = [
     "Tool",
     "UnknownAdapter",
     "UnknownModel",
+    "UnknownToken",
     "UnsupportedCheckpoint",
     "Usage",
     "open_model",

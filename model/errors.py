@@ -52,6 +52,16 @@ class PromptTooLong(ModelError):
         )
 
 
+class UnknownToken(ModelError):
+    """A prompt has a token that the network does not: tokenizer and weights do not belong together."""
+
+    def __init__(self, model: str, token: int, text: str, vocabulary: int) -> None:
+        super().__init__(
+            f"{model} has {vocabulary} tokens, and its tokenizer makes {text!r} of the prompt the token {token}: use "
+            "the tokenizer that the weights were trained with, or leave this text out"
+        )
+
+
 class EmptyPrompt(ModelError):
     """There is nothing to continue."""
 
@@ -68,7 +78,10 @@ class Overloaded(ModelError):
 
     def __init__(self, waiting: int) -> None:
         self.waiting = waiting
-        super().__init__(f"{waiting} generations wait already, as many as may: try again when some have finished")
+        super().__init__(
+            f"{waiting} generations wait already, as many as may: try again when some have finished, or raise "
+            "model.waiting_generations"
+        )
 
 
 class EngineStopped(ModelError):
@@ -76,6 +89,17 @@ class EngineStopped(ModelError):
 
     def __init__(self) -> None:
         super().__init__("the program is ending: no generation is run any more")
+
+
+class GenerationFailed(ModelError):
+    """A generation could not be run to its end, for a reason that is not its own: memory, a device, a defect."""
+
+    def __init__(self, reason: Exception) -> None:
+        said = str(reason).strip().splitlines()
+        super().__init__(
+            f"the model could not be run ({type(reason).__name__}{f': {said[0]}' if said else ''}): try again; if "
+            "memory ran out, lower model.context_tokens or model.concurrent_generations"
+        )
 
 
 class DeadlineExceeded(ModelError):

@@ -8,7 +8,6 @@ import math
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Unpack
 
@@ -16,7 +15,8 @@ from .checkpoint import Checkpoint
 from .draft_model import DraftModel
 from .engine.metrics import EngineMetrics
 from .engine.options import EngineOptions
-from .errors import EmptyPrompt, Overloaded, PromptTooLong
+from .errors import EmptyPrompt, PromptTooLong, UnknownToken
+from .in_order import finished, in_order
 from .network import Network
 from .once import Once
 from .protocol import Delta, Generation, LanguageModel, Message, Sampling
@@ -24,9 +24,10 @@ from .request import Demands, Request
 from .transcript import Transcript
 
 if TYPE_CHECKING:
+    from .compiled_steps import StepShape
     from .engine.job import End, Job
     from .engine.loop import Engine
-    from .runner import DecoderRunner, StepShape
+    from .runner import DecoderRunner
 
 
 class JaxLanguageModel:
@@ -50,8 +51,7 @@ class JaxLanguageModel:
         self._options = options = engine or EngineOptions()
         self._engine = Once(lambda: _new_engine(options))
         self._network = Network(checkpoint, load_runner, adapters or {}, draft)
-        own = checkpoint.config.context_tokens
-        self._context_tokens = own if context_tokens is None else min(own, context_tokens)
+        self._context_tokens = _within(checkpoint, context_tokens)
 
     @property
     def name(self) -> str:
@@ -78,12 +78,13 @@ class JaxLanguageModel:
             UnknownAdapter: there is no adapter of a name in ``adapters``.
             AdapterError: an adapter is missing, damaged or made for another model.
             DraftMismatch: what is to draft has other tokens.
+            Overloaded, EngineStopped, GenerationFailed: as `stream`.
         """
         wanted = (None, *adapters)
         runners = [self._network.runner(adapter) for adapter in wanted]
         for adapter, runner in zip(wanted, runners, strict=True):
             asked = self._asked("a", Sampling(max_tokens=2), None, adapter, {})
-            _finished(asked, asked.begin(self._submit))
+            finished(asked, asked.begin(self._submit))
             shapes = instead_of._network.shapes_run(adapter) if isinstance(instead_of, JaxLanguageModel) else ()
             runner().make_ready([*shapes, *self._drafting_shapes()])
         self._network.make_draft_ready()
@@ -92,8 +93,7 @@ class JaxLanguageModel:
         """The same network, loaded once for both, with another limit of the context (see `context_tokens`), and with
         an engine of its own where ``engine`` is given."""
         twin = copy.copy(self)
-        own = self._checkpoint.config.context_tokens
-        twin._context_tokens = own if context_tokens is None else min(own, context_tokens)
+        twin._context_tokens = _within(self._checkpoint, context_tokens)
         if engine is not None and engine != self._options:
             twin._options, twin._engine = engine, Once(lambda: _new_engine(engine))
         return twin
@@ -131,10 +131,13 @@ class JaxLanguageModel:
         Raises:
             EmptyPrompt: there is nothing to continue.
             PromptTooLong: the prompt leaves no room for one token; names both counts.
+            UnknownToken: the tokenizer makes a token of it that the network does not have.
             UnknownAdapter: there is no adapter of that name; names those that are there.
             AdapterError: the adapter is missing, damaged or made for another model; with the first piece.
             NumericalError: the network's output is not finite.
+            GenerationFailed: it could not be run to its end; says why.
             Overloaded: too many generations wait already.
+            EngineStopped: the program is ending.
             DeadlineExceeded: it was not done within ``deadline_seconds``.
             ConstraintError: ``constraint`` or ``thinking`` cannot be kept to with this model; says why.
         """
@@ -150,7 +153,7 @@ class JaxLanguageModel:
     ) -> Generation:
         """The whole of `stream` at once, with its timings."""
         asked = self._asked(prompt, sampling, cancel, adapter, demands)
-        return _finished(asked, asked.begin(self._submit))
+        return finished(asked, asked.begin(self._submit))
 
     def generate_batch(
         self,
@@ -165,23 +168,11 @@ class JaxLanguageModel:
 
         Raises:
             Overloaded: too many generations of others wait for even one of these to be taken.
-            EmptyPrompt, PromptTooLong, UnknownAdapter, AdapterError, NumericalError: as `stream`.
+            EmptyPrompt, PromptTooLong, UnknownToken, UnknownAdapter, AdapterError, NumericalError, GenerationFailed,
+                EngineStopped: as `stream`.
         """
-        ahead: deque[tuple[Request, Iterator[Delta]]] = deque()
-        try:
-            for asked in [self._asked(prompt, sampling, cancel, adapter, {}) for prompt in prompts]:
-                if len(ahead) == 2 * self._options.sequences:
-                    yield _finished(*ahead.popleft())
-                while (begun := self._begun(asked)) is None:  # others fill the queue
-                    if not ahead:
-                        raise Overloaded(self.metrics.waiting)
-                    yield _finished(*ahead.popleft())
-                ahead.append((asked, begun))
-            while ahead:
-                yield _finished(*ahead.popleft())
-        finally:
-            for asked, _ in ahead:
-                asked.leave()
+        requests = [self._asked(prompt, sampling, cancel, adapter, {}) for prompt in prompts]
+        yield from in_order(requests, self._submit, 2 * self._options.sequences)
 
     async def stream_async(
         self,
@@ -229,7 +220,7 @@ class JaxLanguageModel:
     def _drafting_shapes(self) -> list[StepShape]:
         """Drafts come up in the midst of an answer, which nobody wants to wait in for a compiler."""
         from .chunks import SMALLEST_CACHE
-        from .runner import VERIFIED_ROWS, StepShape
+        from .compiled_steps import VERIFIED_ROWS, StepShape
 
         return [StepShape(VERIFIED_ROWS, SMALLEST_CACHE)] if self._options.speculate else []
 
@@ -252,7 +243,7 @@ class JaxLanguageModel:
             self._network.runner(adapter),
             None if seconds is None else time.monotonic() + seconds,
             Transcript(self.decode, sampling.stop, len(tokens)),
-            self._network.rules().rule(constraint, thinking) if constraint or thinking else None,
+            None if constraint is None and thinking is None else self._network.rules().rule(constraint, thinking),
             self._network.draft if self._options.speculate else None,
         )
 
@@ -266,6 +257,9 @@ class JaxLanguageModel:
             raise EmptyPrompt
         if len(tokens) >= self.context_tokens:
             raise PromptTooLong(len(tokens), self.context_tokens)
+        if (largest := max(tokens)) >= (outputs := self._checkpoint.config.vocabulary):
+            text = self._network.tokenizer().decode([largest])
+            raise UnknownToken(self.name, largest, text, outputs)
         return tokens
 
     def _job(self, asked: Request, deliver: Callable[[int | End], object]) -> Job:
@@ -287,13 +281,6 @@ class JaxLanguageModel:
             draft=None if asked.draft is None else asked.draft(),
         )
 
-    def _begun(self, asked: Request) -> Iterator[Delta] | None:
-        """Its pieces, or None where there is no room for it."""
-        try:
-            return asked.begin(self._submit)
-        except Overloaded:
-            return None
-
     def _stream(self, asked: Request) -> Iterator[Delta]:
         """Takes the job up when the first piece is asked for."""
         yield from asked.begin(self._submit)
@@ -308,7 +295,6 @@ def _new_engine(options: EngineOptions) -> Engine:
     return Engine(options)
 
 
-def _finished(asked: Request, deltas: Iterator[Delta]) -> Generation:
-    for _ in deltas:
-        pass
-    return asked.transcript.generation()
+def _within(checkpoint: Checkpoint, context_tokens: int | None) -> int:
+    own = checkpoint.config.context_tokens
+    return own if context_tokens is None else min(own, context_tokens)

@@ -11,8 +11,9 @@ from .errors import UnknownAdapter
 from .once import Once
 
 if TYPE_CHECKING:
+    from .compiled_steps import StepShape
     from .rulebook import Rulebook
-    from .runner import DecoderRunner, StepShape
+    from .runner import DecoderRunner
     from .tokenizer import TextTokenizer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ class Message(TypedDict):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, numbers.Integral)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +54,17 @@ class Sampling:
         wrong = [
             f"{name} is {getattr(self, name)!r}; it must be {range_}"
             for name, range_, good in (
-                ("max_tokens", "at least 1", self.max_tokens >= 1),
+                ("max_tokens", "a whole number, at least 1", _is_whole(self.max_tokens) and self.max_tokens >= 1),
                 ("temperature", "a finite number, 0 or more", 0.0 <= self.temperature < math.inf),
-                ("top_k", "0 or more", self.top_k >= 0),
+                ("top_k", "a whole number, 0 or more", _is_whole(self.top_k) and self.top_k >= 0),
                 ("top_p", "above 0, at most 1", 0.0 < self.top_p <= 1.0),
                 ("min_p", "between 0 and 1", 0.0 <= self.min_p <= 1.0),
                 ("repetition_penalty", "a finite number above 0", 0.0 < self.repetition_penalty < math.inf),
-                ("seed", "none, or 0 or more", self.seed is None or self.seed >= 0),
+                (
+                    "seed",
+                    "none, or a whole number, 0 or more",
+                    self.seed is None or (_is_whole(self.seed) and self.seed >= 0),
+                ),
                 (
                     "opening_bias",
                     "none, or a text and a finite number",

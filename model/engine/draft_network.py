@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Array
 
-from ..chunks import Chunk, next_chunk
-from ..runner import VERIFIED_ROWS, DecoderRunner, Progress, StepShape
+from ..chunks import SMALLEST_CHUNK, Chunk, cache_slots, next_chunk
+from ..compiled_steps import VERIFIED_ROWS, Progress, StepShape
+from ..runner import DecoderRunner
 from ..sampling import Choice
 from .drafts import DraftLength
 
@@ -32,12 +33,14 @@ class NetworkDrafts:
 
     The caches hold what the network has run of the sequence, and after it drafts. Those that were not taken are written
     over: nothing sees what stands behind its own position. Where a layer has a window, they may have taken the places
-    of the few tokens at its far end: the drafts are then a little worse, and what is made of them stays the same.
+    of the few tokens at its far end, and where repeating is penalised they count as said: the drafts are then a little
+    worse, and what is made of them stays the same.
     """
 
     def __init__(self, runner: DecoderRunner, slots: int, choice: Choice) -> None:
         """``slots`` are those of the large network's caches."""
-        self._runner, self._slots, self._choice = runner, slots, choice
+        self._runner, self._choice = runner, choice
+        self._slots = min(slots, cache_slots(runner.config.context_tokens))
         self._length = DraftLength(VERIFIED_ROWS - 1)
         self._progress: Progress | None = None
         self._ran = 0
@@ -51,6 +54,8 @@ class NetworkDrafts:
         if wanted < 1:
             return []
         self._keep_what_was_taken(tokens)
+        if len(tokens) - self._ran > _FEW and self._ran + SMALLEST_CHUNK > self._slots:
+            return []  # no piece that is compiled for has room
         if (first := self._next(tokens)) is None:
             return []
         made = [first]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..errors import GenerationFailed, ModelError
 from ..protocol import FinishReason
 
 if TYPE_CHECKING:
@@ -40,7 +41,21 @@ class End:
     accepted_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+def told_error(error: Exception, alone: bool = False) -> Exception:
+    """What one of those whom ``error`` concerns is told: an object of its own, since each raises it in a thread of its
+    own. Whoever is concerned ``alone`` gets an error of this room itself.
+
+    The error's traceback is let go of: its frames hold the caches of the sequences that failed.
+    """
+    error.__traceback__ = None
+    if alone and isinstance(error, ModelError):
+        return error
+    failed = GenerationFailed(error)
+    failed.__cause__ = error
+    return failed
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Job:
     """One generation. ``deliver`` is called from the engine's thread: with each token, then with its `End`.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..errors import DeadlineExceeded, EngineStopped, Overloaded
 from . import schedule
-from .job import End, Job
+from .job import End, Job, told_error
 from .metrics import EngineMetrics
 from .options import EngineOptions
 from .sequence import Sequence
@@ -22,7 +22,7 @@ from .steps import Steps
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Waiting:
     job: Job
     asked: float
@@ -38,8 +38,9 @@ class _Life:
     def stop(self) -> None:
         """A thread that is in the midst of a step when Python ends would end it with a crash."""
         self.ending = True
-        if self.thread is not None and self.thread is not threading.current_thread():
-            self.thread.join()
+        thread = self.thread  # which forgets itself when it ends
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
 
 class Engine:
@@ -103,26 +104,36 @@ class Engine:
                 self._turn()
         except BaseException as error:  # noqa: BLE001 -- those who asked would wait for ever
             _log.exception("the engine of a language model failed")
-            self._give_all_up(error if isinstance(error, Exception) else EngineStopped())
+            self._give_all_up(error if isinstance(error, Exception) else None)
 
     def _admitted(self) -> bool:
         """Take up waiting jobs; False, and the thread is to end, where there is nothing to do."""
         if self._life.ending:
-            self._give_all_up(EngineStopped())
+            self._give_all_up()
         now = self._clock()
         with self._lock:
-            over = [each for each in self._waiting if _over(each.job, now)]
-            self._waiting = deque(each for each in self._waiting if each not in over)
-            room = self._options.sequences - len(self._active)
-            taken = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-            speculate = self._options.speculate
-            self._active += [Sequence(each.job, each.asked, now, self._turns, speculate=speculate) for each in taken]
+            waiting, self._waiting, over = self._waiting, deque(), []
+            for each in waiting:
+                (over if _over(each.job, now) else self._waiting).append(each)
+            ends = [(each.job, _end_of(each.job, now, each.asked)) for each in over]
+            while self._waiting and len(self._active) < self._options.sequences:
+                ends += self._take_up(self._waiting.popleft(), now)
             goes_on = bool(self._active)  # asked here: without the lock, another thread may have begun meanwhile
             if not goes_on:
                 self._steps.rest()
                 self._life.thread = None
-        self._tell_ends([(each.job, _end_of(each.job, now, each.asked)) for each in over])
+        self._tell_ends(ends)
         return goes_on
+
+    def _take_up(self, waiting: _Waiting, now: float) -> list[tuple[Job, End]]:
+        """Its end, where nothing can be begun with it."""
+        job = waiting.job
+        try:
+            sequence = Sequence(job, waiting.asked, now, self._turns, speculate=self._options.speculate)
+        except Exception as error:  # noqa: BLE001 -- whoever asked gets it
+            return [(job, _failed(told_error(error, alone=True), now, waiting.asked))]
+        self._active.append(sequence)
+        return []
 
     def _turn(self) -> None:
         """One step of all that decode, pieces of prompts; then let go of what has ended."""
@@ -143,6 +154,8 @@ class Engine:
                 break
             room -= spent
         self._let_go()
+        if not self._active:
+            self._steps.wait()
 
     def _let_go(self) -> None:
         """Ended sequences leave; then those who asked are told."""
@@ -154,15 +167,17 @@ class Engine:
             self._active = [each for each in self._active if each.end is None]
         self._tell_ends([(sequence.job, end) for sequence, end in ended])
 
-    def _give_all_up(self, error: Exception) -> None:
-        """Nothing more can be run: everybody who waits is told why."""
+    def _give_all_up(self, failure: Exception | None = None) -> None:
+        """Nothing more can be run, since the program ends or for a ``failure``: everybody who waits is told so."""
+        self._steps.wait()
         now = self._clock()
         with self._lock:
             jobs = [*(each.job for each in self._active), *(each.job for each in self._waiting)]
             self._active, self._life.thread = [], None
             self._waiting.clear()
             self._steps.forget()
-        self._tell_ends([(job, _failed(error, now, now)) for job in jobs])
+        errors = [EngineStopped() if failure is None else told_error(failure) for _ in jobs]
+        self._tell_ends([(job, _failed(error, now, now)) for job, error in zip(jobs, errors, strict=True)])
 
     def _tell_ends(self, ends: list[tuple[Job, End]]) -> None:
         with self._lock:

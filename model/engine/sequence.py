@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Array, Int
+
 from ..chunks import SMALLEST_CHUNK, Chunk, cache_slots, next_chunk
+from ..compiled_steps import VERIFIED_ROWS, Progress
 from ..errors import NumericalError
 from ..protocol import FinishReason
-from ..runner import VERIFIED_ROWS, DecoderRunner, Progress
+from ..runner import DecoderRunner
 from .job import End, Job
 from .prefix_cache import BLOCK, PrefixCache
 from .schedule import SHARED_PIECE
 from .speculation import drafter_for
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class UnreadStep:
+    """A step of the newest tokens of several sequences; the ``tokens`` that it chose have not been read yet."""
+
+    sequences: list[Sequence]
+    tokens: Int[Array, " B"]
 
 
 class Sequence:
@@ -20,7 +32,8 @@ class Sequence:
 
     Attributes:
         tokens: the prompt, and what was generated.
-        ran: tokens whose keys and values the caches hold.
+        ran: tokens whose keys and values the caches hold, once the steps that were begun are done.
+        unread: the newest step that it is in, until its token is told.
         since: the turn in which it was taken up, or a piece of it was last run.
         cached: tokens of the prompt that were not run.
     """
@@ -34,6 +47,7 @@ class Sequence:
         self.slots = cache_slots(len(job.prompt) + job.most + spare)
         self._drafter = drafter_for(job, self.slots) if speculate and job.rule is None else None
         self._progress: Progress | None = None
+        self.unread: UnreadStep | None = None
         self._chosen = 0
         self._asked, self._began, self._first = asked, now, now
         self._drafted = self._accepted = 0
@@ -60,7 +74,13 @@ class Sequence:
     @property
     def decoding(self) -> bool:
         """All but the newest token have been run, and the device has that one: it was chosen there, not forced."""
-        return self.ran == len(self.tokens) - 1 and self._chosen == len(self.tokens)
+        return self.ran >= len(self.tokens) - 1 and self._chosen == len(self.tokens)
+
+    def goes_on_unread(self, beside: int) -> bool:
+        """Once a step of ``beside`` sequences is read there will be another one, most likely, and all it needs is on
+        the device: no rule looks at the token first, no draft begins with it, and it is not the last one."""
+        drafts = beside == 1 and self._drafter is not None
+        return self.job.rule is None and not drafts and self.made + 2 <= self.job.most
 
     @property
     def progress(self) -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runner import VERIFIED_ROWS
+from ..compiled_steps import VERIFIED_ROWS
 from .draft_network import NetworkDrafts
 from .drafts import LONGEST_MATCH, Drafter, DraftLookup
 from .job import Job

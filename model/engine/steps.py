@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..runner import Progress
+from ..compiled_steps import Progress
+from ..errors import ModelError
 from . import schedule
+from .job import told_error
 from .options import EngineOptions
 from .prefix_cache import BLOCK, PrefixCache
-from .sequence import Sequence
+from .sequence import Sequence, UnreadStep
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,6 +35,15 @@ class Steps:
         self.prefill_steps = self.decode_steps = self.decoded_rows = 0
         self._cache: PrefixCache[Any] | None = None
         self._fillers: dict[int, list[Progress]] = {}
+        self._newest: Any = None
+
+    def wait(self) -> None:
+        """For a step that was begun for sequences which have ended since."""
+        newest, self._newest = self._newest, None
+        try:
+            np.asarray(newest)
+        except Exception:  # noqa: BLE001 -- nobody is waiting for what it would have been
+            _log.exception("a step that nobody needs failed")
 
     def rest(self) -> None:
         """Let go of what is quickly made again."""
@@ -48,8 +59,10 @@ class Steps:
         try:
             return step(sequences)
         except Exception as error:  # noqa: BLE001 -- whoever asked gets it
+            if not isinstance(error, ModelError):
+                _log.exception("a step of a language model failed")
             for sequence in sequences:
-                sequence.finish("stop", self._clock(), error)
+                sequence.finish("stop", self._clock(), told_error(error, alone=len(sequences) == 1))
         return None
 
     def prefill(self, sequences: Iterable[Sequence], room: int, turn: int) -> int:
@@ -63,14 +76,39 @@ class Steps:
         return self.guarded(batch, lambda batch: self._run_pieces(batch, room, turn)) or 1
 
     def decode(self, batch: list[Sequence]) -> None:
-        """The next token of each, or several of a lone one for which there are drafts."""
-        if len(batch) == 1 and (drafts := _drafts(batch[0])):
+        """The next token of each, or several of a lone one for which there are drafts.
+
+        Where the next step needs nothing but this one's tokens, which the device has, it is begun before they are read:
+        the device works while they are told.
+        """
+        batch = self._settled_unless_same(batch)
+        if not batch:
+            return
+        step = batch[0].unread
+        if step is None and len(batch) == 1 and (drafts := _drafts(batch[0])):
             self._verify(batch[0], drafts)
             return
+        step = step or self._begin_step(batch)
+        if step is not None and all(sequence.goes_on_unread(len(batch)) for sequence in batch):
+            self._begin_step(batch)
+        if step is not None:
+            self._settle(step)
+
+    def _settled_unless_same(self, batch: list[Sequence]) -> list[Sequence]:
+        """Those of ``batch`` that go on: all in one step that has no others, or in none that was begun."""
+        batch = [sequence for sequence in batch if sequence.end is None]
+        steps = {sequence.unread for sequence in batch}
+        if len(steps) > 1 or any(step is not None and step.sequences != batch for step in steps):
+            for step in steps - {None}:
+                self.guarded(step.sequences, lambda _, step=step: self._settle(step))
+        return [sequence for sequence in batch if sequence.end is None]
+
+    def _begin_step(self, batch: list[Sequence]) -> UnreadStep | None:
+        """None: rules have ended all of them."""
         masks = self._masks(batch)
         batch = [sequence for sequence in batch if sequence.end is None]
         if not batch:
-            return
+            return None
         slots, wanted = batch[0].slots, schedule.batch_size(len(batch)) - len(batch)
         kept = self._fillers.setdefault(slots, [])
         fillers = [kept.pop() if kept else batch[0].runner.begin(slots) for _ in range(wanted)]
@@ -80,13 +118,23 @@ class Steps:
             [*(each.job.choice for each in batch), *(batch[0].job.choice for _ in fillers)],
             [*(masks.get(each) for each in batch), *(None for _ in fillers)],
         )
-        chosen = np.asarray(tokens_B)  # a step that failed on the device says so here
         kept += progress[len(batch) :]
-        self._count(len(batch))
-        for sequence, after, token in zip(batch, progress, chosen, strict=False):
-            sequence.progress = after
+        self._newest = tokens_B
+        step = UnreadStep(batch, tokens_B)
+        for sequence, after in zip(batch, progress, strict=False):
+            sequence.progress, sequence.unread = after, step
             sequence.ran += 1
-            self._take(sequence, token)
+        return step
+
+    def _settle(self, step: UnreadStep) -> None:
+        """Read the tokens of a step, and tell them."""
+        chosen = np.asarray(step.tokens)  # a step that failed on the device says so here
+        self._count(len(step.sequences))
+        for sequence, token in zip(step.sequences, chosen, strict=False):
+            if sequence.unread is step:
+                sequence.unread = None
+            if sequence.end is None:
+                self._take(sequence, token)
 
     def keep_prefix(self, sequence: Sequence) -> None:
         """A prefix that cannot be kept is no reason to fail a generation."""

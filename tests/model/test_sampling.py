@@ -125,6 +125,9 @@ def test_weights_that_are_not_finite_are_an_error_and_not_a_text(tiny):
     "wrong",
     [
         {"max_tokens": 0},
+        {"max_tokens": 10.0},
+        {"top_k": 2.5},
+        {"seed": "7"},
         {"temperature": -0.1},
         {"temperature": float("nan")},
         {"top_k": -1},

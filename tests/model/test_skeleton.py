@@ -10,7 +10,8 @@ import pytest
 from capibara.config.schema import ModelSettings
 from capibara.model import skeleton
 from capibara.model.chunks import SMALLEST_CACHE
-from capibara.model.runner import DecoderRunner, StepShape
+from capibara.model.compiled_steps import StepShape
+from capibara.model.runner import DecoderRunner
 from capibara.model.sharding import placement_for
 from capibara.model.skeleton import assembled, split
 from capibara.model.weights import build, pack

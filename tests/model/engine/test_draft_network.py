@@ -79,7 +79,9 @@ def test_what_stands_in_the_text_is_drafted_without_the_network(drafting):
 
 def test_drafts_fill_no_more_slots_and_tokens_than_there_are(drafting, alone):
     sampling = Sampling(max_tokens=200)
-    assert drafting().generate("ab" * 158, sampling).text == alone("ab" * 158, sampling)
+    model = drafting()
+    assert model.generate("ab" * 158, sampling).text == alone("ab" * 158, sampling)
+    assert model.metrics.drafted_tokens > 0
 
 
 def test_generations_that_run_together_and_go_on_alone_change_no_text(drafting, alone):

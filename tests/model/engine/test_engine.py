@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from queue import SimpleQueue
@@ -14,7 +11,7 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from capibara.model import ConstraintError, DeadlineExceeded, NumericalError, Overloaded, PromptTooLong, Sampling
+from capibara.model import DeadlineExceeded, Overloaded, PromptTooLong, Sampling
 from capibara.model.engine.job import End, Job
 from capibara.model.engine.loop import Engine
 from capibara.model.engine.options import EngineOptions
@@ -191,102 +188,6 @@ def test_a_job_that_comes_when_the_engine_has_just_run_out_of_work_is_run_by_one
     assert (len(events) - 1, events[-1].reason, len(threads)) == (200, "length", 1)
 
 
-def test_output_that_is_not_finite_is_an_error_and_no_text(tiny, network):
-    config, tensors = network
-    model = tiny.model(config, tensors | {"model.norm.weight": np.full(config.width, np.nan, np.float32)})
-    with pytest.raises(NumericalError, match="not finite"):
-        model.generate("x", GREEDY)
-
-
-def test_a_step_that_fails_fails_those_it_was_for_and_the_engine_goes_on(make, alone):
-    model = make(speculate=False)
-    runner, advance = model.runner, model.runner.advance
-
-    def failing(*_):
-        runner.advance = advance
-        raise RuntimeError("out of memory")
-
-    runner.advance = failing
-    with pytest.raises(RuntimeError, match="out of memory"):
-        model.generate("x", GREEDY)
-    assert model.generate("3", GREEDY).text == alone("3")
-
-
-class Faulty:
-    """A rule that fails where it is asked for the tokens that may come ``after`` so many."""
-
-    finished = False
-
-    def __init__(self, after):
-        self._left = after
-
-    def allowed(self):
-        self._left -= 1
-        if self._left < 0:
-            raise ConstraintError("it became too complex")
-
-    def forced(self):
-        return ()
-
-    def accept(self, token):
-        return True
-
-
-class TestNeighbours:
-    """What happens to one job of a batch does not touch the others."""
-
-    @pytest.fixture
-    def run(self, network, tiny):
-        """Runs jobs together; gives each one's tokens and end. The first is given the options."""
-
-        def run(**options):
-            runner, choice = tiny.runner(*network), choice_of(Sampling(), 0)
-            gate, engine = Gate(runner), Engine(EngineOptions(speculate=False))
-            told = [SimpleQueue() for _ in range(3)]
-            for number, queue in enumerate(told):
-                own = {"deliver": queue.put, **(options if number == 0 else {})}
-                engine.submit(Job([number, 7, 8, 9], 12, frozenset(), runner, choice, **own))
-            gate.open.set()
-            if "deliver" in options:
-                del told[0]
-            return [self.taken(queue) for queue in told]
-
-        return run
-
-    @staticmethod
-    def taken(queue):
-        tokens = []
-        while not isinstance(event := queue.get(timeout=60), End):
-            tokens.append(event)
-        return tokens, event
-
-    @pytest.mark.parametrize("after", [0, 3])
-    def test_a_rule_that_fails_ends_its_own_generation_alone(self, run, after):
-        expected, failing = run(), run(rule=Faulty(after))
-        assert isinstance(failing[0][1].error, ConstraintError)
-        assert failing[0][0] == expected[0][0][:after]
-        assert [tokens for tokens, _ in failing[1:]] == [tokens for tokens, _ in expected[1:]]
-
-    def test_someone_who_fails_at_every_token_is_left_behind(self, run):
-        def broken(event):
-            raise RuntimeError("nobody is here")
-
-        expected = run()
-        assert [tokens for tokens, _ in run(deliver=broken)] == [tokens for tokens, _ in expected[1:]]
-
-
-def test_an_engine_that_fails_tells_everybody_and_starts_anew(make, alone, caplog, monkeypatch):
-    from capibara.model.engine import schedule
-
-    model = make(speculate=False)
-    with monkeypatch.context() as broken:
-        broken.setattr(schedule, "batches", lambda _: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            model.generate("x", GREEDY)
-    assert "engine of a language model failed" in caplog.text
-    assert model.generate("3", GREEDY).text == alone("3")
-
-
 @pytest.mark.parametrize("wrong", [{"sequences": 0}, {"queue": 0}, {"prefix_bytes": -1}])
 def test_an_engine_without_room_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -297,20 +198,6 @@ def test_a_batch_waits_for_room_where_others_fill_the_queue(make, alone):
     model = make(sequences=2, queue=1)
     made = [each.text for each in model.generate_batch(["a", "b", "c", "d", "e"], GREEDY)]
     assert made == [alone(prompt) for prompt in "abcde"]
-
-
-def test_a_program_that_ends_in_the_midst_of_a_generation_ends_cleanly():
-    code = """
-        from capibara.model import Sampling, open_model
-        model = open_model()
-        model.warm_up()
-        stream = model.stream("Once upon a time", Sampling(max_tokens=500))
-        print(next(stream).text)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=200, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_stop_string_ends_the_text_before_it(make, alone):

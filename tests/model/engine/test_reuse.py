@@ -91,8 +91,9 @@ def test_prefixes_beyond_the_room_push_out_older_ones_and_change_no_text(make, a
     config, _ = network
     block = 2 * 4 * config.layers * config.kv_heads * 32 * config.head_width
     model = make(prefix_bytes=3 * block)
-    prompts = [letter * 70 for letter in "abcab"]
+    prompts = [letter * 70 for letter in "aabca"]
     assert [model.generate(prompt, GREEDY).text for prompt in prompts] == [alone(prompt) for prompt in prompts]
+    assert model.metrics.cached_tokens == 64  # of the second prompt; the last one's were pushed out
 
 
 def test_prompts_with_a_common_beginning_that_come_together_run_it_once(make):
