@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,15 +25,32 @@ class Accelerator(Protocol):
 
 
 class MemoryGauge(Protocol):
-    """Memory that models share; gauges that are equal are of the same memory."""
+    """Memory that models share: a device's, or that of several which hold a share of each model.
+
+    Gauges are of the same memory as far as they are of the same devices.
+    """
 
     @property
     def doubled(self) -> bool:
         """Weights stand in it twice at the peak of loading."""
         ...
 
+    @property
+    def shares(self) -> int:
+        """How many shares a model is split into."""
+        ...
+
+    @property
+    def devices(self) -> tuple[Hashable, ...]:
+        """Each holds one share."""
+        ...
+
+    def free(self) -> dict[Hashable, int]:
+        """Bytes that can be had on each device."""
+        ...
+
     def available(self) -> int:
-        """Bytes that can be had."""
+        """Bytes that can be had for a model, all its shares together."""
         ...
 
     def used(self) -> int:
@@ -45,6 +63,17 @@ class HostMemory:
     """The machine's own memory."""
 
     doubled: bool = True
+
+    @property
+    def shares(self) -> int:
+        return 1
+
+    @property
+    def devices(self) -> tuple[Hashable, ...]:
+        return ("host",)
+
+    def free(self) -> dict[Hashable, int]:
+        return {"host": available_bytes()}
 
     def available(self) -> int:
         return available_bytes()
@@ -68,6 +97,17 @@ class DeviceMemory:
     device: Accelerator
     doubled: bool = False
 
+    @property
+    def shares(self) -> int:
+        return 1
+
+    @property
+    def devices(self) -> tuple[Hashable, ...]:
+        return (self.device,)
+
+    def free(self) -> dict[Hashable, int]:
+        return {self.device: self.available()}
+
     def available(self) -> int:
         stats = self.device.memory_stats()
         return stats["bytes_limit"] - stats["bytes_in_use"]
@@ -84,8 +124,11 @@ class MeshMemory:
     shares: int
     doubled: bool = False
 
+    def free(self) -> dict[Hashable, int]:
+        return {device: DeviceMemory(device).available() for device in self.devices}
+
     def available(self) -> int:
-        return self.shares * min(DeviceMemory(device).available() for device in self.devices)
+        return self.shares * min(self.free().values())
 
     def used(self) -> int:
         return self.shares * max(DeviceMemory(device).used() for device in self.devices)

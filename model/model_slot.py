@@ -28,7 +28,7 @@ class ModelState:
 
 @dataclass(slots=True)
 class Slot:
-    """A model's place. All of it is read and changed under the orchestrator's lock."""
+    """A model's place. What changes of it is read and changed under the orchestrator's lock."""
 
     name: str
     settings: ModelSettings
@@ -44,7 +44,13 @@ class Slot:
 
     @property
     def held(self) -> int:
+        """Bytes it holds, or may want at any time; none until it is loaded."""
         return self.prediction.held if self.prediction is not None and self.state == "loaded" else 0
+
+    @property
+    def caches(self) -> int:
+        """Bytes of those that its caches may grow to; none until it is loaded."""
+        return self.prediction.caches if self.prediction is not None and self.state == "loaded" else 0
 
     def unload(self) -> LanguageModel | None:
         """What was loaded, for the caller to let go of: that takes time, and is no work for under the lock."""

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from ..config.paths import cache_dir
 from ..config.schema import ModelSettings
-from .errors import ModelTooLarge, UnknownModel
-from .footprints import Footprint, Footprints, Prediction
-from .memory_gauge import MemoryGauge, MemoryWatch, gauge_for, return_freed
+from .errors import UnknownModel
+from .footprints import Footprint, Footprints
+from .memory_gauge import MemoryWatch, gauge_for, return_freed
 from .model_slot import ModelState, Slot
 from .open import open_model
 from .protocol import LanguageModel
+from .room import make_room
 
 _NICE = 10
 
@@ -43,9 +44,9 @@ class Orchestrator:
     ) -> None:
         """Nothing is loaded yet.
 
-        ``limit_bytes`` is the most that all models together may hold; None: all the memory there is. ``cache`` is where
-        compiled steps, quantised weights and what models were found to take are kept. ``opener`` is `open_model` unless
-        another is given.
+        ``limit_bytes`` is the most that all models together may hold, wherever they lie; None: all the memory there is.
+        ``cache`` is where compiled steps, quantised weights and what models were found to take are kept. ``opener`` is
+        `open_model` unless another is given.
 
         Raises:
             UnknownModel: a name in ``pinned`` is not one of the models.
@@ -202,9 +203,10 @@ class Orchestrator:
         prediction = self._footprints.predict(slot.settings, gauge)
         with self._lock:
             slot.gauge, slot.prediction = gauge, prediction
-            going = self._make_room(slot, prediction, gauge)
-            alone = self._others_idle(slot)
-            beside = any(one.state == "loaded" for one in self._slots.values())
+            there = [one for one in self._slots.values() if one.state == "loaded"]
+            leaving = make_room(slot.name, prediction, gauge, there, self._limit)
+            going = [one.unload() for one in leaving]
+            alone, beside = self._others_idle(slot), len(there) > len(leaving)
         _let_go(going)
         if beside:
             _give_way()
@@ -216,26 +218,6 @@ class Orchestrator:
         if alone:
             self._footprints.record(prediction, Footprint(watch.growth, watch.peak))
         return model
-
-    def _make_room(self, slot: Slot, prediction: Prediction, gauge: MemoryGauge) -> list[LanguageModel | None]:
-        """Under the lock: unload what must go for the model, and nothing if that is not enough.
-
-        Raises:
-            ModelTooLarge: it is not enough.
-        """
-        beside = [one for one in self._slots.values() if one.state == "loaded" and one.gauge == gauge]
-        free = gauge.available() - sum(one.prediction.caches for one in beside if one.prediction is not None)
-        if self._limit is not None:
-            free = min(free, self._limit - sum(one.held for one in beside))
-        going, freed = [], 0
-        for one in sorted(beside, key=lambda one: one.used_at):
-            if free + freed < prediction.needed and not one.stays:
-                going.append(one)
-                freed += one.held
-        if free + freed < prediction.needed:
-            stays = [one.stays for one in beside if one.stays]
-            raise ModelTooLarge(slot.name, prediction.needed, max(free, 0), freed, stays)
-        return [one.unload() for one in going]
 
     def _others_idle(self, slot: Slot) -> bool:
         return not any(one.leases for one in self._slots.values() if one is not slot)
