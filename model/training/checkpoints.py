@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 _LAST = 2
 _LEFT_BEHIND = ("*.orbax-checkpoint-tmp*", "*.deleted")
 _SPARE_BYTES = 1 << 20
+
+Check = Callable[[Mapping[str, Any]], None]
+"""Refuses the record of another run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +129,19 @@ class Checkpoints:
         except OSError as error:
             _log.warning("the old checkpoint %s stays (%s): delete it by hand", self.folder / str(step), error)
 
-    def latest(self, like: PyTree) -> Snapshot | None:
+    def latest(self, like: PyTree, check: Check | None = None) -> Snapshot | None:
         """The last checkpoint that can be read; `None` if there is none.
+
+        ``check`` sees its record before its arrays are compared: which run it is of tells more than which weights.
 
         Raises:
             CheckpointDamaged: there are some, but none can be read.
-            CheckpointMismatch: its arrays are not those of ``like``, by name and shape.
+            CheckpointMismatch: its arrays are not those of ``like``, by name and shape; or from ``check``.
         """
         damaged: list[int] = []
         for step in reversed(self.steps()):
             try:
-                found = self.read(step, like)
+                found = self.read(step, like, check)
             except CheckpointDamaged as error:
                 _log.warning("%s; the one before is tried", error)
                 damaged.append(step)
@@ -147,7 +152,7 @@ class Checkpoints:
             raise CheckpointDamaged(f"no checkpoint in {self.folder} can be read: delete the folder to start anew")
         return None
 
-    def read(self, step: int, like: PyTree) -> Snapshot:
+    def read(self, step: int, like: PyTree, check: Check | None = None) -> Snapshot:
         """The checkpoint after ``step`` updates, in the structure of ``like``.
 
         Raises:
@@ -155,24 +160,39 @@ class Checkpoints:
         """
         path = self.folder.absolute() / str(step)
         args = self._ocp.args
-        try:
-            record = self._writer.restore(path, args=args.Composite(record=args.JsonRestore())).record
-            as_numpy = {
-                f"{place:06d}": self._ocp.RestoreArgs(restore_type=np.ndarray) for place in range(len(record["leaves"]))
-            }
-            found = self._writer.restore(
-                path, args=args.Composite(arrays=args.PyTreeRestore(restore_args=as_numpy))
-            ).arrays
-        except Exception as error:
-            raise CheckpointDamaged(f"the checkpoint {path} cannot be read ({_reason(error)})") from error
+        record = self._restored(path, args.Composite(record=args.JsonRestore())).record
+        if check is not None:
+            check(record["run"])
         leaves, structure = jax.tree_util.tree_flatten_with_path(like)
         names = [_leaf_name(path, leaf) for path, leaf in leaves]
         if names != record["leaves"]:
             raise CheckpointMismatch(
-                f"the checkpoint {path} holds other weights: {_difference(record['leaves'], names)}"
+                f"the checkpoint {path} holds other weights: {_difference(record['leaves'], names)}: "
+                "name another folder, or delete that one"
             )
-        arrays = structure.unflatten([found[f"{place:06d}"] for place in range(len(names))])
-        return Snapshot(step, arrays, record["run"])
+        numbers = [f"{place:06d}" for place in range(len(names))]
+        as_numpy = {number: self._ocp.RestoreArgs(restore_type=np.ndarray) for number in numbers}
+        found = self._restored(path, args.Composite(arrays=args.PyTreeRestore(restore_args=as_numpy))).arrays
+        return Snapshot(step, structure.unflatten([found[number] for number in numbers]), record["run"])
+
+    def read_or_set_aside(self, step: int, like: PyTree) -> Snapshot | None:
+        """As `read`; `None`, with a warning, where the checkpoint is damaged: it is one no more.
+
+        Raises:
+            CheckpointMismatch: as `latest`.
+        """
+        try:
+            return self.read(step, like)
+        except CheckpointDamaged as error:
+            _log.warning("%s; the run goes on without it", error)
+            self._set_aside([step])
+            return None
+
+    def _restored(self, path: Path, args: Any) -> Any:
+        try:
+            return self._writer.restore(path, args=args)
+        except Exception as error:
+            raise CheckpointDamaged(f"the checkpoint {path} cannot be read ({_reason(error)})") from error
 
     def _set_aside(self, damaged: list[int]) -> None:
         """Makes room for the checkpoints that the resumed run writes after as many updates."""

@@ -13,6 +13,7 @@ import numpy as np
 from ..adapter_files import write_adapter
 from ..adapter_source import record_base
 from ..checkpoint import Checkpoint
+from ..checksums import CHECKSUM_FILE
 from ..families import FAMILIES
 from ..tokenizer import TextTokenizer
 from .errors import TrainingError
@@ -27,6 +28,7 @@ def write_decoder_adapter(folder: Path, trained: LoraTree, lora: LoraOptions, ba
         AdapterError: a value is beyond float16.
         OSError: the folder cannot be written.
     """
+    (folder / CHECKSUM_FILE).unlink(missing_ok=True)  # of an older adapter: they would refuse this one
     write_adapter(folder, to_adapter(trained, lora, base.name))
     record_base(folder, base.name, base.config)
 

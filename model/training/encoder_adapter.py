@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..adapter_files import LoraFactors, read_adapter, write_adapter
+from ..checksums import CHECKSUM_FILE
 from ..encoder import EncoderWeights
 from ..encoder_checkpoint import EncoderCheckpoint, linear_shapes, weight_shapes
 from ..errors import AdapterMismatch
 from .errors import InvalidOption
-from .lora import LoraOptions, LoraTree, init_factors, select, to_adapter
+from .lora import LoraOptions, LoraTree, init_factors, select, taken_up, to_adapter
 from .pair_tokens import PairFormat, record_pair_format
 
 ENCODER_TARGETS = ("query", "key", "value", "dense")
@@ -85,16 +86,18 @@ def begun_from(folder: Path, fresh: AdapterWeights, lora: LoraOptions) -> Adapte
 
     Raises:
         AdapterError: the adapter cannot be read.
-        AdapterMismatch: it changes other matrices, or has another rank or alpha.
+        AdapterMismatch: it changes other matrices, has another rank or alpha, or weights that were trained outright.
     """
     there = read_adapter(folder)
-    if (there.rank, there.alpha) != (lora.rank, lora.alpha) or there.factors.keys() != fresh.lora.keys():
+    factors = taken_up(folder, there, fresh.lora, lora, "begun from")
+    # A head is a module of its own beside the encoder (``score.weight``); all else lies within the encoder.
+    outright = [name for name in sorted(there.whole) if name.count(".") > 1]
+    if outright:
         raise AdapterMismatch(
-            f"{folder} cannot be begun from: it has rank {there.rank} and alpha {there.alpha:g} over "
-            f"{len(there.factors)} matrices, the plan has {lora.rank}, {lora.alpha:g} and {len(fresh.lora)}"
+            f"{folder} cannot be begun from: {outright[0]} was trained outright there, and would be lost: "
+            "name an adapter of low-rank changes and a head alone"
         )
-    factors = {name: LoraFactors(*map(jnp.asarray, there.factors[name])) for name in fresh.lora}
-    return fresh._replace(lora=factors)
+    return fresh._replace(lora={name: LoraFactors(*map(jnp.asarray, pair)) for name, pair in factors.items()})
 
 
 def write_encoder_adapter(
@@ -109,5 +112,6 @@ def write_encoder_adapter(
     adapter = to_adapter(trained.lora, lora, base_name, task=task)
     parts = {f"{head}.weight": trained.head.weight, f"{head}.bias": trained.head.bias}
     whole = {name: np.asarray(values, np.float32) for name, values in (trained.whole | parts).items()}
+    (folder / CHECKSUM_FILE).unlink(missing_ok=True)  # of an older adapter: they would refuse this one
     write_adapter(folder, dataclasses.replace(adapter, whole=whole))
     record_pair_format(folder, pairs)

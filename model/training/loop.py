@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -127,7 +128,7 @@ class _Run:
 
     def resume(self, *, allowed: bool) -> None:
         """Takes up the last checkpoint, if there is one."""
-        found = self._checkpoints.latest(self._state)
+        found = self._checkpoints.latest(self._state, self._refuse_another if allowed else None)
         if found is None:
             return
         if not allowed:
@@ -135,17 +136,25 @@ class _Run:
                 f"{self._checkpoints.folder} holds a run that has made {found.step} updates: resume it, or name "
                 "another folder"
             )
-        self._refuse_another(found.record["identity"])
         self._state = self._placement.own(found.arrays)
         self._step = found.step
         self.record = RunRecord.from_json(found.record)
-        best = self.record.forget_bests(self._checkpoints.steps())
-        if best is not None:
-            self._checkpoints.keep(best.step)
-            at_best = found if best.step == found.step else self._checkpoints.read(best.step, self._state)
+        at_best = self._at_best(found)
+        if at_best is not None:
+            self._checkpoints.keep(at_best.step)
             self._best = at_best.arrays.trainable
 
-    def _refuse_another(self, there: Mapping[str, Mapping[str, object]]) -> None:
+    def _at_best(self, found: Snapshot) -> Snapshot | None:
+        """The checkpoint with the best weights of which one can be read; the record forgets those that are lost."""
+        while (best := self.record.forget_bests(self._checkpoints.steps())) is not None:
+            if best.step == found.step:
+                return found
+            if at_best := self._checkpoints.read_or_set_aside(best.step, self._state):
+                return at_best
+        return None
+
+    def _refuse_another(self, record: Mapping[str, Any]) -> None:
+        there = record["identity"]
         for kind, here in self._identity.items():
             for name in sorted({*there[kind], *here}):
                 before, now = there[kind].get(name), here.get(name)

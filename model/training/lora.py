@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ..adapter_files import Adapter, LoraFactors
-from ..errors import AdapterError
+from ..errors import AdapterError, AdapterMismatch
 
 LoraTree = dict[str, LoraFactors]
 """Factors by module name (``model.layers.0.self_attn.q_proj``), float32."""
@@ -88,3 +89,31 @@ def to_adapter(tree: LoraTree, options: LoraOptions, base_name: str, *, task: st
         task=task,
         dropout=options.dropout,
     )
+
+
+def taken_up(folder: Path, adapter: Adapter, fresh: LoraTree, options: LoraOptions, what: str) -> LoraTree:
+    """The factors of ``adapter``, which lies in ``folder``, in place of ``fresh`` ones of the same shapes.
+
+    Raises:
+        AdapterMismatch: it has another rank or alpha, or changes other matrices; ``what`` cannot be done with it.
+    """
+    if difference := _difference(adapter, fresh, options):
+        raise AdapterMismatch(f"{folder} cannot be {what}: {difference}")
+    return {name: LoraFactors(*map(np.asarray, adapter.factors[name])) for name in fresh}
+
+
+def _difference(adapter: Adapter, fresh: LoraTree, options: LoraOptions) -> str | None:
+    if (adapter.rank, adapter.alpha) != (options.rank, options.alpha):
+        return (
+            f"it has rank {adapter.rank} and alpha {adapter.alpha:g}, the plan {options.rank} and {options.alpha:g}: "
+            "plan with those, or name another adapter"
+        )
+    for name in sorted({*adapter.factors, *fresh}):
+        if name not in fresh:
+            return f"it changes {name}, which the plan does not: name another adapter"
+        if name not in adapter.factors:
+            return f"it does not change {name}, which the plan does: name another adapter"
+        there, here = (tuple(map(np.shape, tree[name])) for tree in (adapter.factors, fresh))
+        if there != here:
+            return f"its factors of {name} are {there}, the model's {here}: name one made for this model"
+    return None

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from .errors import BadBatches, InvalidOption
+from .length_buckets import Buckets, PlannedOnce
 from .objective import Batch
 from .pair_tokens import PairFormat, PairTokens
 
@@ -85,13 +86,11 @@ class RankingBatches:
     ) -> None:
         self._data, self._tokens, self._pairs = data, tokens, pairs
         self._options = options or RankingBatchOptions()
-        self._buckets_L = np.array(
-            sorted({length for length in self._options.lengths if length < pairs.max_tokens} | {pairs.max_tokens})
-        )
+        self._buckets = Buckets(self._options.lengths, pairs.max_tokens)
         self._retrieved_QK = _retrieved(data, self._options.candidates - 1)
         self._question_lengths_Q = np.minimum([len(ids) for ids in data.questions], pairs.question_tokens)
         self._passage_lengths_P = np.array([len(ids) for ids in data.passages])
-        self._planned: tuple[int, _Plan] | None = None
+        self._plan = PlannedOnce(self._new_plan)
 
     def steps(self, number: int) -> int:
         return len(self._plan(number).batches)
@@ -102,23 +101,13 @@ class RankingBatches:
             rng = np.random.default_rng([self._options.seed, number, 1 + place])
             yield self._batch(plan, length, rows_G, rng)
 
-    def _plan(self, number: int) -> _Plan:
-        """Of the epoch asked for last: asking for its steps and then for its batches plans it once."""
-        if self._planned is None or self._planned[0] != number:
-            self._planned = number, self._new_plan(np.random.default_rng([self._options.seed, number, 0]))
-        return self._planned[1]
-
-    def _new_plan(self, rng: np.random.Generator) -> _Plan:
+    def _new_plan(self, number: int) -> _Plan:
+        rng = np.random.default_rng([self._options.seed, number, 0])
         candidates_QC = self._drawn(rng)
         lengths_QC = self._question_lengths_Q[:, None] + self._passage_lengths_P[candidates_QC] + self._tokens.frame
         lengths_QC = np.minimum(lengths_QC, self._pairs.max_tokens)
-        bucket_Q = np.searchsorted(self._buckets_L, lengths_QC.max(axis=1))
-        batches = []
-        for bucket, length in enumerate(self._buckets_L.tolist()):
-            rows = rng.permutation(np.flatnonzero(bucket_Q == bucket))
-            groups = self._options.groups
-            batches += [(length, rows[begin : begin + groups]) for begin in range(0, len(rows), groups)]
-        return _Plan(candidates_QC, lengths_QC, [batches[place] for place in rng.permutation(len(batches))])
+        batches = self._buckets.batches(lengths_QC.max(axis=1), lambda _length: self._options.groups, rng)
+        return _Plan(candidates_QC, lengths_QC, batches)
 
     def _drawn(self, rng: np.random.Generator) -> Int[np.ndarray, "Q C"]:
         """Each question's candidates, the gold one first."""

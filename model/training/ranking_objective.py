@@ -16,39 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..encoder import Computation, Dropout, Encoder, EncoderWeights
-from ..encoder_checkpoint import EncoderConfig
-from .encoder_adapter import AdapterWeights, adapted
-from .errors import InvalidOption
-from .lora import LoraOptions
+from ..encoder import Dropout, EncoderWeights
+from .encoder_adapter import AdapterWeights
+from .encoder_objective import EncoderObjective
 from .objective import Batch
 
 
-class RankingObjective:
-    """Implements `Objective`; ``frozen`` are the encoder's weights, ``trainable`` are `AdapterWeights`.
-
-    Dropout acts on the hidden states, where BERT has it, instead of the factors' input. ``how`` is in bfloat16 if not
-    given.
-    """
-
-    def __init__(
-        self, config: EncoderConfig, lora: LoraOptions, *, how: Computation | None = None, dropout: float = 0.0
-    ) -> None:
-        if lora.dropout:
-            raise InvalidOption(
-                f"dropout of the adapter is {lora.dropout}, but a reranker's factors are merged: use the objective's"
-            )
-        if not 0.0 <= dropout < 1.0:
-            raise InvalidOption(f"dropout is {dropout}, but must be in [0, 1)")
-        self.config, self.lora = config, lora
-        self._how, self._dropout = how or Computation(jnp.bfloat16), dropout
+class RankingObjective(EncoderObjective):
+    """Implements `Objective`; ``trainable`` has one score."""
 
     def loss(
         self, trainable: AdapterWeights, frozen: EncoderWeights, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Sum over groups, and how many groups count; see `RankingBatches` for the batch."""
-        dropout = Dropout(self._dropout, key) if self._dropout else None
-        scores_GC = self.scores(trainable, frozen, batch, dropout)
+        scores_GC = self.scores(trainable, frozen, batch, self._dropout(key))
         return jnp.sum(_losses(scores_GC) * batch["weights_G"]), jnp.sum(batch["weights_G"])
 
     def scores(
@@ -57,8 +38,8 @@ class RankingObjective:
         """Each candidate's score, float32."""
         tokens_GCT, lengths_GC = jnp.asarray(batch["tokens_GCT"]), jnp.asarray(batch["lengths_GC"])
         G, C, T = tokens_GCT.shape
-        encoder = Encoder(self.config, adapted(trainable, frozen, self.lora.scale), self._how)
-        first_BD = encoder(tokens_GCT.reshape(G * C, T), lengths_GC.reshape(G * C), dropout)[:, 0]
+        rows_BT, lengths_B = tokens_GCT.reshape(G * C, T), lengths_GC.reshape(G * C)
+        first_BD = self._hidden(trainable, frozen, rows_BT, lengths_B, dropout)[:, 0]
         head = trainable.head
         return (jnp.sum(first_BD * head.weight, axis=-1) + head.bias).reshape(G, C)
 

@@ -9,13 +9,15 @@ Axes: Q questions, B rows of a batch, T tokens of a row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from .errors import BadBatches, InvalidOption
+from .length_buckets import Buckets, PlannedOnce
 from .objective import Batch
 from .pair_tokens import PairFormat, PairTokens
 
@@ -32,7 +34,8 @@ class SpanData:
     """Tokenised texts (`PairTokens.ids`), and where the answers stand.
 
     ``gold`` gives each question's passage as a place in ``passages``, ``spans`` every place in it where the answer
-    stands (at least one), ``wrong`` the places of passages that do not answer it.
+    stands, in order and none within another; there is none where the passage does not answer either. ``wrong`` are the
+    places of other passages that do not answer it.
     """
 
     questions: Sequence[Int[np.ndarray, " _"]]
@@ -50,15 +53,17 @@ class SpanData:
         if not len(self.questions):
             raise BadBatches("there is no question: give at least one")
         for row, (place, spans) in enumerate(zip(self.gold, self.spans, strict=True)):
-            if not spans or any(not 0 <= one.first <= one.last < len(self.passages[place]) for one in spans):
-                raise BadBatches(f"question {row} has the spans {list(spans)}: give at least one within its passage")
+            if any(not 0 <= one.first <= one.last < len(self.passages[place]) for one in spans):
+                raise BadBatches(f"question {row} has the spans {list(spans)}: give those within its passage")
+            if any(one.first >= other.first or one.last >= other.last for one, other in pairwise(spans)):
+                raise BadBatches(f"question {row} has the spans {list(spans)}: give them in order, none within another")
 
 
 @dataclass(frozen=True, slots=True)
 class SpanBatchOptions:
     """``tokens`` of a batch at most, padding included; rows are padded to the least of ``lengths`` that holds them.
 
-    ``wrong`` is the chance that a question has, besides the row with its answer, one with a passage that does not
+    ``wrong`` is the chance that a question has, besides the row with its own passage, one with a passage that does not
     answer it.
     """
 
@@ -83,30 +88,30 @@ class _Row(NamedTuple):
     end: int
 
 
-@dataclass(slots=True)
-class _Plan:
-    """The batches of an epoch: padded length, and rows."""
-
-    number: int = -1
-    batches: list[tuple[int, list[_Row]]] = field(default_factory=list)
-
-
 class SpanBatches:
     """Implements `BatchSource`; wrong passages and windows are drawn anew in every epoch.
 
     A batch holds ``tokens_BT`` (int32), ``lengths_B`` (int32, tokens of each row), ``passages_B`` (int32, the token at
-    which the passage begins), ``firsts_BT`` and ``lasts_BT`` (bool, where answers begin and end; token 0 where the
-    passage does not answer), and ``weights_B`` (float32; 0 for rows that only fill the batch up).
+    which the passage begins), ``firsts_BT`` and ``lasts_BT`` (bool, where answers begin and end, the n-th that begins
+    where the n-th ends; token 0 where the passage does not answer), and ``weights_B`` (float32; 0 for rows that only
+    fill the batch up).
     """
 
     def __init__(
         self, data: SpanData, tokens: PairTokens, pairs: PairFormat, options: SpanBatchOptions | None = None
     ) -> None:
+        """
+        Raises:
+            InvalidOption: a batch has no room for a row of ``pairs.max_tokens``.
+        """
         self._data, self._tokens, self._pairs = data, tokens, pairs
         self._options = options or SpanBatchOptions(lengths=(pairs.max_tokens,))
-        lengths = {length for length in self._options.lengths if length < pairs.max_tokens} | {pairs.max_tokens}
-        self._buckets_L = np.array(sorted(lengths))
-        self._planned = _Plan()
+        if self._options.tokens < pairs.max_tokens:
+            raise InvalidOption(
+                f"tokens is {self._options.tokens}, but must hold a row of {pairs.max_tokens}, the longest of a pair"
+            )
+        self._buckets = Buckets(self._options.lengths, pairs.max_tokens)
+        self._plan = PlannedOnce(self._new_plan)
 
     def steps(self, number: int) -> int:
         return len(self._plan(number))
@@ -115,17 +120,15 @@ class SpanBatches:
         for length, rows in self._plan(number):
             yield self._batch(length, rows)
 
-    def _plan(self, number: int) -> list[tuple[int, list[_Row]]]:
-        """Of the epoch asked for last: asking for its steps and then for its batches plans it once."""
-        if self._planned.number != number:
-            rng = np.random.default_rng([self._options.seed, number])
-            self._planned = _Plan(number, self._divided(list(self._rows(rng)), rng))
-        return self._planned.batches
+    def _new_plan(self, number: int) -> list[tuple[int, list[_Row]]]:
+        """Padded length and rows of each batch."""
+        rng = np.random.default_rng([self._options.seed, number])
+        return self._divided(list(self._rows(rng)), rng)
 
     def _rows(self, rng: np.random.Generator) -> Iterator[_Row]:
         data = self._data
         for question, (gold, spans) in enumerate(zip(data.gold, data.spans, strict=True)):
-            yield self._window(question, gold, spans[int(rng.integers(len(spans)))], rng)
+            yield self._window(question, gold, spans[int(rng.integers(len(spans)))] if spans else None, rng)
             wrong = data.wrong[question]
             if len(wrong) and rng.random() < self._options.wrong:
                 yield self._window(question, wrong[int(rng.integers(len(wrong)))], None, rng)
@@ -144,15 +147,8 @@ class SpanBatches:
     def _divided(self, rows: list[_Row], rng: np.random.Generator) -> list[tuple[int, list[_Row]]]:
         asked = np.minimum([len(ids) for ids in self._data.questions], self._pairs.question_tokens)
         lengths_R = np.array([asked[row.question] + row.end - row.begin + PairTokens.frame for row in rows])
-        bucket_R = np.searchsorted(self._buckets_L, lengths_R)
-        batches = []
-        for bucket, length in enumerate(self._buckets_L.tolist()):
-            size, places = self._options.tokens // length, rng.permutation(np.flatnonzero(bucket_R == bucket)).tolist()
-            batches += [
-                (length, [rows[place] for place in places[begin : begin + size]])
-                for begin in range(0, len(places), size)
-            ]
-        return [batches[place] for place in rng.permutation(len(batches))]
+        batches = self._buckets.batches(lengths_R, lambda length: self._options.tokens // length, rng)
+        return [(length, [rows[place] for place in places]) for length, places in batches]
 
     def _batch(self, length: int, rows: list[_Row]) -> Batch:
         size = self._options.tokens // length
@@ -165,12 +161,9 @@ class SpanBatches:
             pair = self._tokens.pair(question, shown, self._pairs)
             tokens_BT[place, : len(pair)], lengths_B[place] = pair, len(pair)
             passages_B[place] = len(question) + 2
-            answers = row.passage == self._data.gold[row.question]
-            for first, last in self._data.spans[row.question] if answers else ():
-                if row.begin <= first < row.end:
-                    offset = passages_B[place] - row.begin
-                    firsts_BT[place, first + offset] = True
-                    lasts_BT[place, min(last, row.end - 1) + offset] = True
+            offset = passages_B[place] - row.begin
+            for first, last in self._shown(row):
+                firsts_BT[place, first + offset] = lasts_BT[place, last + offset] = True
             if not firsts_BT[place].any():
                 firsts_BT[place, 0] = lasts_BT[place, 0] = True
         return {
@@ -181,3 +174,12 @@ class SpanBatches:
             "lasts_BT": lasts_BT,
             "weights_B": (np.arange(size) < len(rows)).astype(np.float32),
         }
+
+    def _shown(self, row: _Row) -> list[TokenSpan]:
+        """The answer's places within the row's window; the beginning of one, where none stands there whole."""
+        if row.passage != self._data.gold[row.question]:
+            return []
+        begun = [one for one in self._data.spans[row.question] if row.begin <= one.first < row.end]
+        # An answer ends where its last token is, not where the window happens to.
+        whole = [one for one in begun if one.last < row.end]
+        return whole or [TokenSpan(one.first, row.end - 1) for one in begun[:1]]

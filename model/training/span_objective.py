@@ -18,11 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..encoder import Computation, Dropout, Encoder, EncoderWeights
-from ..encoder_checkpoint import EncoderConfig
-from .encoder_adapter import AdapterWeights, adapted
-from .errors import InvalidOption
-from .lora import LoraOptions
+from ..encoder import Dropout, EncoderWeights
+from .encoder_adapter import AdapterWeights
+from .encoder_objective import EncoderObjective
 from .objective import Batch
 
 _IMPOSSIBLE = -1e30
@@ -30,30 +28,14 @@ LONGEST_ANSWER = 30
 """Tokens of an answer at most, when spans are chosen."""
 
 
-class SpanObjective:
-    """Implements `Objective`; ``frozen`` are the encoder's weights, ``trainable`` are `AdapterWeights` with two scores.
-
-    ``how`` is in bfloat16 if not given.
-    """
-
-    def __init__(
-        self, config: EncoderConfig, lora: LoraOptions, *, how: Computation | None = None, dropout: float = 0.0
-    ) -> None:
-        if lora.dropout:
-            raise InvalidOption(
-                f"dropout of the adapter is {lora.dropout}, but its factors are merged: use the objective's"
-            )
-        if not 0.0 <= dropout < 1.0:
-            raise InvalidOption(f"dropout is {dropout}, but must be in [0, 1)")
-        self.config, self.lora = config, lora
-        self._how, self._dropout = how or Computation(jnp.bfloat16), dropout
+class SpanObjective(EncoderObjective):
+    """Implements `Objective`; ``trainable`` has two scores."""
 
     def loss(
         self, trainable: AdapterWeights, frozen: EncoderWeights, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Sum over rows, and how many rows count; see `SpanBatches` for the batch."""
-        dropout = Dropout(self._dropout, key) if self._dropout else None
-        losses_B = _losses(self.scores(trainable, frozen, batch, dropout), batch)
+        losses_B = _losses(self.scores(trainable, frozen, batch, self._dropout(key)), batch)
         return jnp.sum(losses_B * batch["weights_B"]), jnp.sum(batch["weights_B"])
 
     def scores(
@@ -61,8 +43,7 @@ class SpanObjective:
     ) -> Float[Array, "S B T"]:
         """How well an answer begins and ends at each token, float32; next to minus infinity outside the passage."""
         tokens_BT, lengths_B = jnp.asarray(batch["tokens_BT"]), jnp.asarray(batch["lengths_B"])
-        encoder = Encoder(self.config, adapted(trainable, frozen, self.lora.scale), self._how)
-        hidden_BTD = encoder(tokens_BT, lengths_B, dropout)
+        hidden_BTD = self._hidden(trainable, frozen, tokens_BT, lengths_B, dropout)
         head = trainable.head
         scores_SBT = jnp.stack([jnp.sum(hidden_BTD * weight_D, axis=-1) for weight_D in head.weight])
         scores_SBT = scores_SBT + head.bias[:, None, None]
@@ -70,7 +51,8 @@ class SpanObjective:
 
 
 class SpanFigures:
-    """Implements `Evaluate` over fixed rows: ``exact`` (an answer's first and last token, or none where there is none),
+    """Implements `Evaluate` over fixed rows: ``exact`` (first and last token of one place of an answer, or none where
+    there is none),
     ``refused`` (rows with an answer for which none is the best) and ``loss``."""
 
     def __init__(self, objective: SpanObjective, frozen: EncoderWeights, batches: Iterable[Batch]) -> None:
@@ -85,7 +67,13 @@ class SpanFigures:
             scores_SBT = self._scores(trainable, self._frozen, batch)
             firsts_B, lasts_B = best_spans(np.asarray(scores_SBT))
             places_B = np.arange(len(firsts_B))
-            rows["exact"].append(batch["firsts_BT"][places_B, firsts_B] & batch["lasts_BT"][places_B, lasts_B])
+            # The n-th first token and the n-th last one are those of one place.
+            number_BT, last_number_BT = batch["firsts_BT"].cumsum(axis=1), batch["lasts_BT"].cumsum(axis=1)
+            rows["exact"].append(
+                batch["firsts_BT"][places_B, firsts_B]
+                & batch["lasts_BT"][places_B, lasts_B]
+                & (number_BT[places_B, firsts_B] == last_number_BT[places_B, lasts_B])
+            )
             rows["refused"].append(firsts_B == 0)
             rows["loss"].append(np.asarray(_losses(scores_SBT, batch)))
             weights.append(batch["weights_B"])

@@ -138,8 +138,23 @@ class TestRefusals:
 
     def test_other_weights_are_refused_by_name_and_shape(self, folder):
         with pytest.raises(CheckpointMismatch, match=r"holds other weights: it has .*16.*, the run .*17") as refused:
-            run(folder, TrainingOptions(epochs=1), trainable=weights(hidden=17))
+            run(
+                folder,
+                TrainingOptions(epochs=1),
+                trainable=weights(hidden=17),
+                fingerprint={"data": "a1", "base": "b1"},
+            )
         assert "\n" not in str(refused.value)
+        assert str(refused.value).endswith(": name another folder, or delete that one")
+
+    def test_another_run_with_other_weights_is_refused_by_what_it_is(self, folder):
+        with pytest.raises(CheckpointMismatch, match="data = 'a1', this one has 'a2': name another folder"):
+            run(
+                folder,
+                TrainingOptions(epochs=1),
+                trainable=weights(hidden=17),
+                fingerprint={"data": "a2", "base": "b1"},
+            )
 
     def test_how_often_to_write_may_change(self, folder):
         options = TrainingOptions(epochs=1, checkpoint_every=1, report_every=1)
@@ -169,6 +184,24 @@ class TestDamage:
         assert (tmp_path / "checkpoints" / f"{last}.damaged").is_dir()
         assert result.history == whole.history
         assert same(result.trainable, whole.trainable)
+
+    def test_a_damaged_best_checkpoint_is_set_aside_and_the_run_goes_on(self, tmp_path, caplog):
+        errors = iter([1.0, 2.0, 3.0, 9.0])  # the first epoch, of five updates, is the best
+
+        def resumed(report: Any = None):
+            options = TrainingOptions(epochs=4, keep_best=("error", "min"), report_every=1)
+            return run(tmp_path, options, evaluate=lambda _: {"error": next(errors)}, report=report)
+
+        with pytest.raises(InterruptedError):
+            resumed(breaking_after(16))
+        assert kept(tmp_path) == [5, 10, 15]
+        damage(tmp_path / "checkpoints" / "5")
+        with caplog.at_level(logging.WARNING, "capibara"):
+            result = resumed()
+        assert "5 cannot be read" in caplog.text
+        assert (tmp_path / "checkpoints" / "5.damaged").is_dir()
+        assert (result.reason, result.best_step) == ("finished", 20)
+        assert same(result.best, result.trainable)
 
     def test_nothing_but_damaged_checkpoints_is_an_error(self, tmp_path):
         run(tmp_path, TrainingOptions(epochs=2))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from capibara.model.adapter_files import LoraFactors
-from capibara.model.errors import AdapterError
+from capibara.model.errors import AdapterError, AdapterMismatch
 from capibara.model.linear import AdaptedLinear, Int8Linear, Linear, join_factors, quantise_rows
-from capibara.model.training.lora import LoraOptions, init_factors, parameter_count, select, to_adapter
+from capibara.model.training.lora import LoraOptions, init_factors, parameter_count, select, taken_up, to_adapter
 
 SHAPES = {"model.layers.0.self_attn.q_proj": (24, 16), "model.layers.0.mlp.up_proj": (40, 16), "other.q_proj": (8, 16)}
 KEY = jax.random.key(3)
@@ -105,3 +108,33 @@ def test_trained_factors_become_an_adapter_with_its_options():
     assert (made.rank, made.scale, made.dropout, made.base_name) == (4, 2.0, 0.1, "tiny")
     assert made.targets == ("q_proj", "up_proj")
     assert all(isinstance(values, np.ndarray) for pair in made.factors.values() for values in pair)
+
+
+OPTIONS = LoraOptions(rank=4, alpha=8.0)
+
+
+def test_an_adapter_of_the_same_plan_is_taken_up():
+    there = to_adapter(init_factors(SHAPES, 4, jax.random.key(5)), OPTIONS, "tiny")
+    taken = taken_up(Path("old"), there, init_factors(SHAPES, 4, KEY), OPTIONS, "gone on from")
+    assert all(np.array_equal(taken[name].down, there.factors[name].down) for name in SHAPES)
+
+
+def without(name):
+    return {other: shape for other, shape in SHAPES.items() if other != name}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "change", "message"),
+    [
+        (SHAPES, {"rank": 2}, "rank 2 and alpha 8, the plan 4 and 8: plan with those"),
+        (SHAPES, {"alpha": 16.0}, "rank 4 and alpha 16, the plan 4 and 8: plan with those"),
+        (SHAPES | {"more.q_proj": (8, 16)}, {}, r"it changes more\.q_proj, which the plan does not"),
+        (without("other.q_proj"), {}, r"it does not change other\.q_proj, which the plan does"),
+        (SHAPES | {"other.q_proj": (8, 12)}, {}, r"its factors of other\.q_proj are \(\(4, 12\), \(8, 4\)\)"),
+    ],
+    ids=["rank", "alpha", "more", "fewer", "shape"],
+)
+def test_an_adapter_of_another_plan_is_refused_with_what_differs(shapes, change, message):
+    there = replace(to_adapter(init_factors(shapes, 4, KEY), OPTIONS, "tiny"), **change)
+    with pytest.raises(AdapterMismatch, match=f"old cannot be gone on from: .*{message}"):
+        taken_up(Path("old"), there, init_factors(SHAPES, 4, KEY), OPTIONS, "gone on from")

@@ -116,7 +116,50 @@ def test_an_epoch_has_as_many_batches_as_it_says_of_few_shapes(tokens: PairToken
     assert {batch["tokens_BT"].shape for batch in epoch} <= {(6, 12), (5, 16), (4, 20)}
 
 
-@pytest.mark.parametrize("spans", [[], [TokenSpan(3, 2)], [TokenSpan(0, 8)], [TokenSpan(-1, 2)]])
+@pytest.mark.parametrize("wrong", [0.0, 1.0])
+def test_a_question_without_an_answer_has_it_at_the_first_token_of_its_own_passage(
+    tokens: PairTokens, wrong: float
+) -> None:
+    given = SpanData(*(getattr(data(4), name) for name in ("questions", "passages", "gold")), [[]] * 4, [[1]] * 4)
+    options = SpanBatchOptions(tokens=80, lengths=(12, 16), wrong=wrong)
+    epoch = list(SpanBatches(given, tokens, PAIRS, options).epoch(0))
+    assert [one for batch in epoch for one in answers(batch)] == [[CLS]] * (8 if wrong else 4)
+    shown = [int(batch["tokens_BT"][row, 3]) for batch in epoch for row in np.flatnonzero(batch["weights_B"])]
+    assert sorted(shown) == [5] * (4 if wrong else 0) + [30] * 4
+
+
+def long_passage(*spans: TokenSpan) -> SpanData:
+    """One question; of its passage a window holds 16 tokens."""
+    whole = data(1, 60)
+    return SpanData(whole.questions, whole.passages, whole.gold, [list(spans)], [[]])
+
+
+def test_a_place_that_the_window_cuts_is_no_answer_where_another_stands_whole(tokens: PairTokens) -> None:
+    source = SpanBatches(long_passage(TokenSpan(10, 11), TokenSpan(24, 29)), tokens, PAIRS, OPTIONS)
+    found = [answers(batch) for number in range(60) for batch in source.epoch(number)]
+    assert all(one in ([[40, 41]], [[54, 55, 56, 57, 58, 59]]) for one in found)
+
+
+def test_an_answer_longer_than_the_window_is_marked_as_far_as_it_goes(tokens: PairTokens) -> None:
+    (batch,) = SpanBatches(long_passage(TokenSpan(2, 40)), tokens, PAIRS, OPTIONS).epoch(0)
+    assert answers(batch) == [list(range(32, 48))]
+
+
+@pytest.mark.parametrize(
+    "spans", [[TokenSpan(2, 3), TokenSpan(0, 1)], [TokenSpan(0, 3), TokenSpan(1, 3)], [TokenSpan(1, 1)] * 2]
+)
+def test_spans_out_of_order_or_within_one_another_are_refused(spans: list[TokenSpan]) -> None:
+    whole = data(1)
+    with pytest.raises(BadBatches, match="in order, none within another"):
+        SpanData(whole.questions, whole.passages, whole.gold, [spans], whole.wrong)
+
+
+def test_a_batch_without_room_for_the_longest_pair_is_refused(tokens: PairTokens) -> None:
+    with pytest.raises(InvalidOption, match="tokens is 18, but must hold a row of 20"):
+        SpanBatches(data(), tokens, PAIRS, SpanBatchOptions(tokens=18, lengths=(12,)))
+
+
+@pytest.mark.parametrize("spans", [[TokenSpan(3, 2)], [TokenSpan(0, 8)], [TokenSpan(-1, 2)]])
 def test_spans_outside_their_passage_are_refused(spans: list[TokenSpan]) -> None:
     whole = data(1)
     with pytest.raises(BadBatches, match="question 0"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -157,6 +158,21 @@ def test_refused_counts_rows_with_an_answer_alone(base: EncoderCheckpoint) -> No
     assert figures["exact"] == pytest.approx(2 / 8)
 
 
+def test_the_beginning_of_one_place_with_the_end_of_another_is_not_exact(base: EncoderCheckpoint) -> None:
+    batch = rows(2)
+    batch["firsts_BT"][:] = batch["lasts_BT"][:] = False
+    batch["firsts_BT"][:, [4, 6]] = batch["lasts_BT"][:, [5, 7]] = True
+
+    class Pointing:
+        def scores(self, trainable, frozen, batch):
+            """At tokens 4 to 7 in the first row, 6 to 7 in the second."""
+            scores_SBT = jnp.zeros((2, *batch["tokens_BT"].shape))
+            return scores_SBT.at[0, jnp.arange(2), jnp.array([4, 6])].set(9.0).at[1, :, 7].set(9.0)
+
+    figures = SpanFigures(Pointing(), base.weights, [batch])  # type: ignore[arg-type]
+    assert figures(begun(base))["exact"] == 0.5
+
+
 def test_what_is_written_can_be_begun_from(base: EncoderCheckpoint, tmp_path: Path) -> None:
     trained = away_from_the_start(begun(base))
     write_encoder_adapter(tmp_path, trained, LORA, "tiny", PairFormat(24, 8), task="QUESTION_ANS", head="qa_outputs")
@@ -174,6 +190,29 @@ def test_another_rank_cannot_be_begun_from(base: EncoderCheckpoint, tmp_path: Pa
     other = LoraOptions(rank=2, alpha=16.0, targets=ENCODER_TARGETS)
     with pytest.raises(AdapterMismatch, match="rank 8"):
         begun_from(tmp_path, init_adapter(base, other, KEY, scores=2), other)
+
+
+def test_an_adapter_of_another_width_cannot_be_begun_from(base: EncoderCheckpoint, tmp_path: Path) -> None:
+    narrow = dataclasses.replace(CONFIG, width=16)
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in weight_shapes(narrow)}
+    other = init_adapter(EncoderCheckpoint("tiny", narrow, weights), LORA, KEY, scores=2)
+    write_encoder_adapter(tmp_path, other, LORA, "tiny", PairFormat(24, 8), task="SEQ_CLS", head="score")
+    with pytest.raises(AdapterMismatch, match=r"cannot be begun from: its factors of encoder\.layer\.0"):
+        begun_from(tmp_path, begun(base), LORA)
+
+
+def test_weights_trained_outright_cannot_be_begun_from(base: EncoderCheckpoint, tmp_path: Path) -> None:
+    with_norms = init_adapter(base, LORA, KEY, scores=2, whole=("encoder.layer.0.output.LayerNorm",))
+    write_encoder_adapter(tmp_path, with_norms, LORA, "tiny", PairFormat(24, 8), task="SEQ_CLS", head="score")
+    with pytest.raises(AdapterMismatch, match=r"LayerNorm\.bias was trained outright there, and would be lost"):
+        begun_from(tmp_path, begun(base), LORA)
+
+
+def test_checksums_of_an_older_adapter_do_not_stay_beside_new_weights(base: EncoderCheckpoint, tmp_path: Path) -> None:
+    (tmp_path / "SHA256SUMS").write_text("0  adapter_model.safetensors\n")
+    write_encoder_adapter(tmp_path, begun(base), LORA, "tiny", PairFormat(24, 8), task="SEQ_CLS", head="score")
+    assert not (tmp_path / "SHA256SUMS").exists()
 
 
 def test_dropout_of_the_factors_is_refused() -> None:
