@@ -155,3 +155,19 @@ class ModelTooLarge(ModelError):
             f"{(available + freed) / 2**20:,.0f} MiB with all idle models unloaded{stays}: set compute to int8 or "
             "int4-weights, lower context_tokens or concurrent_generations, or choose a smaller model"
         )
+
+
+class LoadTimeout(ModelError, TimeoutError):
+    """A model was not loaded by the time that its caller would wait for it; it goes on being loaded."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.name, self.seconds = name, seconds
+        super().__init__(f"model {name!r} was not loaded within {seconds:g} seconds: allow more time, or ask again")
+
+
+class OrchestratorClosed(ModelError):
+    """A model was asked for, or waited for, of an orchestrator that lets all models go."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"model {name!r} is lent out no more: the orchestrator has been closed; make another one")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ..config.paths import cache_dir
 from ..config.schema import ModelSettings
-from .errors import UnknownModel
+from .errors import LoadTimeout, OrchestratorClosed, UnknownModel
 from .footprints import Footprint, Footprints
 from .memory_gauge import MemoryWatch, gauge_for, return_freed
 from .model_slot import ModelState, Slot
@@ -23,6 +25,7 @@ from .protocol import LanguageModel
 from .room import make_room
 
 _NICE = 10
+_log = logging.getLogger(__name__)
 
 
 class Orchestrator:
@@ -60,6 +63,7 @@ class Orchestrator:
         self._clock = itertools.count(1)
         self._slots = {name: Slot(name, settings, False) for name, settings in models.items()}
         self._waiting: list[Slot] = []
+        self._closed = False
         self._worker = ThreadPoolExecutor(1, "capibara-models")
         for name in pinned:
             self.pin(name)
@@ -67,10 +71,11 @@ class Orchestrator:
     def preload(self, name: str) -> Future[None]:
         """Begin to load a model that is not loaded; what is returned is done once it is, or says why it is not.
 
-        Cancelling it changes nothing for others.
+        Cancelling it changes nothing for others. It is cancelled if the orchestrator is closed before its turn.
 
         Raises:
             UnknownModel: there is none of that name.
+            OrchestratorClosed: the orchestrator has been closed.
         """
         with self._lock:
             ready = self._asked(self._slot(name))
@@ -88,8 +93,8 @@ class Orchestrator:
             UnknownModel: there is none of that name.
             ModelTooLarge: it does not fit beside those that are in use or pinned; has the numbers.
             ModelError: it cannot be opened or loaded, as `open_model` and `LanguageModel.warm_up`.
-            TimeoutError: it was not loaded in time; it goes on being loaded.
-            CancelledError: the orchestrator was closed meanwhile.
+            LoadTimeout: it was not loaded in time; it goes on being loaded.
+            OrchestratorClosed: the orchestrator has been closed, maybe meanwhile.
         """
         with self._lock:
             slot = self._slot(name)
@@ -97,9 +102,11 @@ class Orchestrator:
             slot.leases += 1
             slot.uses += 1
         try:
-            ready.result(timeout_seconds)
-            if (model := slot.model) is None:
-                raise RuntimeError("the orchestrator has been closed")
+            _wait(name, ready, timeout_seconds)
+            with self._lock:
+                model = slot.model
+            if model is None:
+                raise OrchestratorClosed(name)
             yield model
         finally:
             with self._lock:
@@ -147,6 +154,7 @@ class Orchestrator:
     def close(self) -> None:
         """Wait for a load in progress, give up those that wait, and let all models go; those in use live on."""
         with self._lock:
+            self._closed = True
             given_up = [slot.ready for slot in self._waiting]
             for slot in self._waiting:
                 slot.unload()
@@ -164,7 +172,13 @@ class Orchestrator:
         return self._slots[name]
 
     def _asked(self, slot: Slot) -> Future[None]:
-        """Under the lock: note the access, and see to it that the model gets loaded."""
+        """Under the lock: note the access, and see to it that the model gets loaded.
+
+        Raises:
+            OrchestratorClosed: there is nobody to load it.
+        """
+        if self._closed:
+            raise OrchestratorClosed(slot.name)
         slot.used_at = next(self._clock)
         if slot.state == "unloaded":
             self._worker.submit(self._load_next)
@@ -182,6 +196,9 @@ class Orchestrator:
         try:
             model = self._loaded(slot)
         except Exception as error:  # noqa: BLE001 -- whoever waits gets it
+            _log.info("model %r is not loaded:\n%s", slot.name, "".join(traceback.format_exception(error)))
+            _forget_frames(error)
+            return_freed()
             with self._lock:
                 slot.unload()
             ready.set_exception(error)
@@ -223,12 +240,45 @@ class Orchestrator:
         return not any(one.leases for one in self._slots.values() if one is not slot)
 
 
+def _wait(name: str, ready: Future[None], timeout_seconds: float | None) -> None:
+    """
+    Raises:
+        Exception: as the model's loading did.
+        LoadTimeout, OrchestratorClosed: as `Orchestrator.lease`.
+    """
+    try:
+        error = ready.exception(timeout_seconds)
+    except TimeoutError:
+        raise LoadTimeout(name, timeout_seconds or 0.0) from None
+    except CancelledError:
+        raise OrchestratorClosed(name) from None
+    if error is not None:
+        raise _like(error)
+
+
+def _like(error: BaseException) -> BaseException:
+    """Another error of the kind and text: one that several threads raised would gather the frames of all of them."""
+    own = type(error).__new__(type(error), *error.args)
+    own.__dict__.update(error.__dict__)
+    own.__cause__ = error
+    return own
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Frames hold what was loaded by halves, for as long as anybody has the error; their text is in the log."""
+    behind: list[BaseException | None] = [error]
+    while behind:
+        if (one := behind.pop()) is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            behind += [one.__cause__, one.__context__]
+
+
 def _pass_on(to: Future[None], ready: Future[None]) -> None:
     if ready.cancelled():
         to.cancel()
     elif to.set_running_or_notify_cancel():
         error = ready.exception()
-        to.set_result(None) if error is None else to.set_exception(error)
+        to.set_result(None) if error is None else to.set_exception(_like(error))
 
 
 def _let_go(models: list[LanguageModel | None]) -> None:

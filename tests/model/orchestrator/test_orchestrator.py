@@ -5,88 +5,17 @@ from __future__ import annotations
 import gc
 import json
 import random
-import shutil
-import threading
 import weakref
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from capibara.config.schema import ModelSettings
-from capibara.model import JaxLanguageModel, ModelNotFound, Sampling, open_model
-from capibara.model.errors import ModelTooLarge, UnknownModel
-from capibara.model.footprints import Footprints
-from capibara.model.memory_gauge import HostMemory
-from capibara.model.orchestrator import Orchestrator
+from capibara.model import JaxLanguageModel, Sampling
+from capibara.model.errors import ModelTooLarge
 
-from ..test_folder import write_folder
+from .leasing import NAMES, loaded, use
 
-NAMES = ("a", "b", "c", "d")
 SHORT = Sampling(max_tokens=2)
-
-
-class Opener:
-    """Opens models, notes which, and keeps those that are asked to wait until they are let through."""
-
-    def __init__(self, cache):
-        self._cache = cache
-        self.opened: list[str] = []
-        self.waits: set[str] = set()
-        self.arrived, self.gate = threading.Event(), threading.Event()
-
-    def __call__(self, settings):
-        name = settings.path.rpartition("/")[2]
-        self.opened.append(name)
-        if name in self.waits:
-            self.arrived.set()
-            assert self.gate.wait(60)
-        return open_model(settings, cache=self._cache)
-
-
-@pytest.fixture(scope="module")
-def folders(tiny, tmp_path_factory):
-    """Models of one structure, so that their steps are compiled once."""
-    where = tmp_path_factory.mktemp("models")
-    for name in NAMES:
-        write_folder(where / name, tiny)
-    return {name: ModelSettings(path=str(where / name), compute="float32", context_tokens=128) for name in NAMES}
-
-
-@pytest.fixture(scope="module")
-def one_model(folders, tmp_path_factory):
-    """Bytes that any one of the models is predicted to hold."""
-    return Footprints(tmp_path_factory.mktemp("none") / "no.json").predict(folders["a"], HostMemory()).held
-
-
-@pytest.fixture
-def opener(tmp_path):
-    return Opener(tmp_path)
-
-
-@pytest.fixture
-def make(folders, opener, one_model, tmp_path):
-    """An orchestrator with room for so many models; all of them are predicted by arithmetic alone."""
-    made = []
-
-    def orchestrator(room=2.5, models=folders, **options):
-        options = {"limit_bytes": int(room * one_model), "cache": tmp_path, "opener": opener, **options}
-        made.append(Orchestrator(models, **options))
-        return made[-1]
-
-    yield orchestrator
-    opener.gate.set()
-    for each in made:
-        each.close()
-
-
-def loaded(orchestrator) -> set[str]:
-    return {one.name for one in orchestrator.states() if one.state == "loaded"}
-
-
-def use(orchestrator, *names):
-    for name in names:
-        with orchestrator.lease(name) as model:
-            assert model.name == name
 
 
 def test_a_lease_loads_a_model_once_and_lends_it_to_all(make, opener):
@@ -198,18 +127,6 @@ def test_nothing_is_unloaded_for_a_model_that_would_still_not_fit(make, folders)
     assert loaded(orchestrator) == {"b"}
 
 
-def test_a_load_that_failed_is_tried_again(make, folders, tmp_path):
-    late = tmp_path / "late"
-    orchestrator = make(models={"late": folders["a"].model_copy(update={"path": str(late)})})
-    failed = orchestrator.preload("late")
-    with pytest.raises(ModelNotFound):
-        failed.result(60)
-    with pytest.raises(ModelNotFound):
-        use(orchestrator, "late")
-    shutil.copytree(folders["a"].path, late)
-    use(orchestrator, "late")
-
-
 def test_a_model_that_is_waited_for_is_loaded_before_those_that_are_only_to_be_ready(make, opener):
     opener.waits = {"a"}
     orchestrator = make(room=4.5)
@@ -224,17 +141,6 @@ def test_a_model_that_is_waited_for_is_loaded_before_those_that_are_only_to_be_r
     for each in ready:
         each.result(60)
     assert opener.opened == ["a", "d", "b", "c"]
-
-
-def test_a_lease_that_waits_too_long_is_given_up_and_the_model_is_loaded_all_the_same(make, opener):
-    opener.waits = {"a"}
-    orchestrator = make()
-    with pytest.raises(TimeoutError), orchestrator.lease("a", timeout_seconds=0.05):
-        pass
-    assert orchestrator.states()[0].leases == 0
-    opener.gate.set()
-    use(orchestrator, "a")
-    assert opener.opened == ["a"]
 
 
 def test_weights_go_when_their_model_is_unloaded_and_wait_for_no_collection_of_garbage(make):
@@ -252,34 +158,6 @@ def test_weights_go_when_their_model_is_unloaded_and_wait_for_no_collection_of_g
     finally:
         gc.enable()
     assert not orchestrator.unload("a")
-
-
-def test_closing_gives_up_what_waits_and_lets_all_models_go(make, opener):
-    opener.waits = {"b"}
-    orchestrator = make()
-    use(orchestrator, "a")
-    ready = [orchestrator.preload("b"), orchestrator.preload("c")]
-    assert opener.arrived.wait(60)
-    threading.Timer(0.05, opener.gate.set).start()
-    orchestrator.close()
-    ready[0].result(0)
-    with pytest.raises(CancelledError):
-        ready[1].result(0)
-    assert loaded(orchestrator) == set()
-    with pytest.raises(RuntimeError, match="shutdown"):
-        use(orchestrator, "a")
-    assert sum(one.leases for one in orchestrator.states()) == 0
-
-
-def test_a_name_that_is_not_there_is_an_error_that_names_those_that_are(make):
-    orchestrator = make()
-    for call in (orchestrator.preload, orchestrator.pin, orchestrator.unpin, orchestrator.unload):
-        with pytest.raises(UnknownModel, match="no model 'x': there are a, b, c, d"):
-            call("x")
-    with pytest.raises(UnknownModel):
-        use(orchestrator, "x")
-    with pytest.raises(UnknownModel):
-        make(pinned=["x"])
 
 
 def test_many_threads_that_use_many_models_each_get_theirs_and_never_hold_more_than_the_limit(make, one_model):
