@@ -106,6 +106,10 @@ class EncoderAdapter:
     def _changes(self) -> Iterator[tuple[str, np.ndarray]]:
         """By weight's name: what is to be added, or, for names that stand in the file, put in its place."""
         for name, values in self.tensors.items():
+            if name.endswith(_UP) and name.removesuffix(_UP) + _DOWN not in self.tensors:
+                raise ModelNotFound(
+                    f"{self.folder / WEIGHTS_FILE}: {name} has no {_DOWN[1:]} beside it: the adapter is incomplete"
+                )
             if name.endswith(_DOWN):
                 module = name.removesuffix(_DOWN)
                 up_NR = self.tensors.get(module + _UP)
@@ -148,6 +152,9 @@ def read_encoder_adapter(folder: Path) -> EncoderAdapter:
         tensors = {name.removeprefix(_PREFIX): values.astype(np.float32) for name, values in load(content).items()}
     except FileNotFoundError as error:
         raise ModelNotFound(f"adapter {folder} is incomplete: it has no {WEIGHTS_FILE}") from error
+    except KeyError as error:  # a type that NumPy does not have
+        stored = error.args[0]
+        raise ModelNotFound(f"{file}: stored as {stored}; save it as float16 or float32") from error
     except (OSError, SafetensorError) as error:
         raise ModelNotFound(f"{file}: damaged, cut short, or no safetensors file: {error}") from error
     digests = {

@@ -46,7 +46,7 @@ class MergedEncoder:
             ModelNotFound: a file is missing or damaged, or the adapter was made for another base.
         """
         adapter = read_encoder_adapter(folder)
-        _check_name(folder, adapter.base_name, base)
+        check_made_for(folder, adapter.base_name, base)
         model = _merged_model(adapter, base, name)
         engine = FirstEngine(backends_for(backend, model), purpose)
         return cls(engine, PairTokens.load(model, adapter.pairs), adapter)
@@ -68,6 +68,19 @@ def base_of(folder: Path, settings: RagSettings) -> EmbeddingModel:
 def same_base(one: str, other: str) -> bool:
     """Whether two names are of one model: the owner or folder in front does not count, nor do capitals."""
     return _plain(one) == _plain(other)
+
+
+def check_made_for(folder: Path, wanted: str, base: EmbeddingModel) -> None:
+    """Refuse the adapter in ``folder``, made for ``wanted``, if that is not ``base``.
+
+    Raises:
+        ModelNotFound: it is another model, or none is named.
+    """
+    if not same_base(wanted, base.name):
+        raise ModelNotFound(
+            f"adapter {folder} was made for {wanted or 'a base it does not name'}, not for {base.name}: choose that "
+            "base, or, if both are the same model, correct base_model_name_or_path in its adapter_config.json"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +114,6 @@ class PairTokens:
     def encodings(self, texts: Sequence[str]) -> list[Encoding]:
         """Tokens of texts with their places in them, whole and without special ones."""
         return self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
-
-
-def _check_name(folder: Path, wanted: str, base: EmbeddingModel) -> None:
-    if not same_base(wanted, base.name):
-        raise ModelNotFound(
-            f"adapter {folder} was made for {wanted or 'a base it does not name'}, not for {base.name}: choose that "
-            "base, or, if both are the same model, correct base_model_name_or_path in its adapter_config.json"
-        )
 
 
 def _plain(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,13 @@ import numpy as np
 
 from ...config.schema import Settings
 from ...model.encoder_checkpoint import load_encoder
-from ...model.training.encoder_adapter import ENCODER_TARGETS, begun_from, init_adapter, write_encoder_adapter
+from ...model.training.encoder_adapter import (
+    ENCODER_TARGETS,
+    AdapterWeights,
+    begun_from,
+    init_adapter,
+    write_encoder_adapter,
+)
 from ...model.training.loop import train
 from ...model.training.lora import LoraOptions, parameter_count
 from ...model.training.options import TrainingOptions
@@ -20,18 +27,27 @@ from ...model.training.pair_tokens import PairFormat, PairTokens
 from ...model.training.progress import Report, TrainingResult
 from ...model.training.span_batches import SpanBatches, SpanBatchOptions, SpanData, TokenSpan
 from ...model.training.span_objective import SpanFigures, SpanObjective
-from ...rag.models import find_embedding_model
+from ...rag.encoder_adapter import adapter_base
+from ...rag.merged_encoder import check_made_for
+from ...rag.models import EmbeddingModel, find_embedding_model
 from ..dataset import Progress, Question
 from ..errors import AssistantError
 from ..scoring import holds, normalised
 from .artefacts import Card, Origin, write_artefacts
 from .reader_examples import Unfit
-from .source import TrainingData, training_data
+from .source import TrainingData, nothing_made, training_data
+
+_BEFORE = re.compile(r"(?:\w[.,-]+|\w)\Z")
+_BEHIND = re.compile(r"[.,-]+\w|\w")
+"""What makes an answer a part of a longer word or number where it stands at its border."""
+_REACH = 8
+"""Characters around an answer that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractorPlan:
-    """How an extractive reader is trained; the defaults made the bundled one.
+    """How an extractive reader is trained; the defaults made the bundled one, with what its card says of questions and
+    of where it began.
 
     ``update_tokens`` is about what one update sees, of which ``batch_tokens`` at a time; ``wrong`` is the chance that a
     question is also shown with a passage that was found for it and does not answer. ``start`` is the folder of another
@@ -56,9 +72,10 @@ class ExtractorPlan:
 
 @dataclass(slots=True)
 class _Made:
-    """Examples, and the questions whose answer is not in their passage."""
+    """Examples, how many of their questions have no answer, and the questions whose answer is not in their passage."""
 
     data: SpanData
+    unanswered: int = 0
     unfit: list[str] = field(default_factory=list)
 
 
@@ -78,10 +95,19 @@ def train_extractor(
     Raises:
         WorkStopped: ``cancel`` was set before the training began.
         AssistantError: the data set is missing or malformed, or an answer is not in its passage and is to be refused.
-        ModelError: the adapter to begin from cannot be read, or is another encoder's.
+        ModelError, RagError: the adapter to begin from cannot be read, or is another encoder's.
         TrainingError: the run cannot begin or go on; the last good weights are kept.
     """
+    # The search may take hours: whatever can be wrong with the plan shows before.
     base = find_embedding_model(settings.rag.embedding_model)
+    checkpoint = load_encoder(base.transformer)
+    lora = LoraOptions(plan.rank, plan.alpha, ENCODER_TARGETS)
+    objective = SpanObjective(checkpoint.config, lora)
+    batching = SpanBatchOptions(plan.batch_tokens, wrong=plan.wrong, seed=plan.seed)
+    options = _options(plan)
+    trainable = init_adapter(checkpoint, lora, jax.random.key(plan.seed), scores=2)
+    if plan.start is not None:
+        trainable = _begun(plan.start, trainable, lora, base)
     data = training_data(
         folder,
         settings,
@@ -92,34 +118,23 @@ def train_extractor(
         apart_from=plan.apart_from,
         cancel=cancel,
     )
-    checkpoint = load_encoder(base.transformer)
-    lora = LoraOptions(plan.rank, plan.alpha, ENCODER_TARGETS)
-    objective = SpanObjective(checkpoint.config, lora)
     tokens, pairs = PairTokens(base.transformer), PairFormat()
     texts = [passage.text for passage in data.passages]
     passages, offsets = tokens.ids(texts), tokens.offsets(texts)
-    made = _spans(data, data.training, tokens, passages, offsets, plan.unfit)
-    apart = _spans(data, data.held_out, tokens, passages, offsets, plan.unfit)
-    batching = SpanBatchOptions(plan.batch_tokens, wrong=plan.wrong, seed=plan.seed)
+    made, apart = (
+        _spans(data, questions, tokens, passages, offsets, plan.unfit) for questions in (data.training, data.held_out)
+    )
+    if made is None:
+        raise nothing_made(folder, "to train on", len(data.training))
+    if apart is None:
+        raise nothing_made(folder, "held out", len(data.held_out))
     frozen = {name: jax.numpy.asarray(values) for name, values in checkpoint.weights.items()}
-    trainable = init_adapter(checkpoint, lora, jax.random.key(plan.seed), scores=2)
-    if plan.start is not None:
-        trainable = begun_from(plan.start, trainable, lora)
     result = train(
         objective,
         trainable,
         frozen,
         SpanBatches(made.data, tokens, pairs, batching),
-        TrainingOptions(
-            epochs=plan.epochs,
-            accumulate=max(1, plan.update_tokens // plan.batch_tokens),
-            learning_rate=plan.learning_rate,
-            schedule="linear",
-            warmup_fraction=0.05,
-            weight_decay=0.01,
-            seed=plan.seed,
-            keep_best=("loss", "min"),
-        ),
+        options,
         out / "run",
         # The same windows and passages at every evaluation.
         evaluate=SpanFigures(
@@ -130,8 +145,26 @@ def train_extractor(
         fingerprint={"data": data.digest, "plan": repr(plan), "base": base.name},
     )
     write_encoder_adapter(out, result.best, lora, base.name, pairs, task="QUESTION_ANS", head="qa_outputs")
-    write_artefacts(out, _card(plan, data, made, result, base.name, origin))
+    write_artefacts(out, _card(plan, options, data, made, result, base.name, origin))
     return result
+
+
+def _options(plan: ExtractorPlan) -> TrainingOptions:
+    return TrainingOptions(
+        epochs=plan.epochs,
+        accumulate=max(1, plan.update_tokens // plan.batch_tokens),
+        learning_rate=plan.learning_rate,
+        schedule="linear",
+        warmup_fraction=0.05,
+        weight_decay=0.01,
+        seed=plan.seed,
+        keep_best=("loss", "min"),
+    )
+
+
+def _begun(folder: Path, fresh: AdapterWeights, lora: LoraOptions, base: EmbeddingModel) -> AdapterWeights:
+    check_made_for(folder, adapter_base(folder), base)
+    return begun_from(folder, fresh, lora)
 
 
 def _spans(
@@ -141,22 +174,27 @@ def _spans(
     passages: Sequence[np.ndarray],
     offsets: Sequence[np.ndarray],
     unfit: Unfit,
-) -> _Made:
+) -> _Made | None:
+    """Examples of ``questions``; None where none can be made. For a question without answers every passage is a wrong
+    one, its own among them.
+    """
     place = {passage.id: number for number, passage in enumerate(data.passages)}
     normal = [normalised(passage.text) for passage in data.passages]
     kept, spans, left_out = [], [], []
     for question in questions:
         gold = place[question.passage_id]
-        found = answer_spans(question.answers[:1], data.passages[gold].text, offsets[gold])
-        if found:
+        found = [
+            span for one in question.answers[:1] for span in answer_spans(one, data.passages[gold].text, offsets[gold])
+        ]
+        if found or not question.answers:
             kept.append(question)
             spans.append(found)
         elif unfit == "refuse":
-            raise AssistantError(f"question {question.id!r}: {question.answers[:1]} is not in its passage")
+            raise AssistantError(f"question {question.id!r}: {question.answers[0]!r} is not in its passage")
         else:
             left_out.append(question.id)
     if not kept:
-        raise AssistantError(f"no example can be made: {len(left_out)} answers are not in their passage")
+        return None
     wrong = [
         [
             place[one]
@@ -167,37 +205,50 @@ def _spans(
     ]
     gold = [place[question.passage_id] for question in kept]
     asked = tokens.ids([question.question for question in kept])
-    return _Made(SpanData(asked, passages, gold, spans, wrong), left_out)
+    unanswered = sum(not question.answers for question in kept)
+    return _Made(SpanData(asked, passages, gold, spans, wrong), unanswered, left_out)
 
 
-def answer_spans(answers: Sequence[str], text: str, offsets_T2: np.ndarray) -> list[TokenSpan]:
-    """Every place in ``text`` where one of ``answers`` stands as whole tokens; those cut by a token are passed over."""
+def answer_spans(answer: str, text: str, offsets_T2: np.ndarray) -> list[TokenSpan]:
+    """Every place in ``text`` where ``answer`` stands as whole tokens, in order; those cut by a token are passed over.
+
+    Places within a longer word or number ("5" in "3.5", "op" in "co-op") count only where there are no others.
+    """
     firsts = {int(begin): token for token, (begin, _) in enumerate(offsets_T2)}
     lasts = {int(end): token for token, (_, end) in enumerate(offsets_T2)}
-    found = []
-    for answer in filter(None, map(str.strip, answers)):
-        begin = text.find(answer)
-        while begin >= 0:
-            first, last = firsts.get(begin), lasts.get(begin + len(answer))
-            if first is not None and last is not None and first <= last:
-                found.append(TokenSpan(first, last))
-            begin = text.find(answer, begin + 1)
-    return sorted(set(found))
+    alone, within = [], []
+    answer = answer.strip()
+    begin = text.find(answer) if answer else -1
+    while begin >= 0:
+        end = begin + len(answer)
+        first, last = firsts.get(begin), lasts.get(end)
+        if first is not None and last is not None and first <= last:
+            joined = _BEFORE.search(text[max(0, begin - _REACH) : begin]) or _BEHIND.match(text, end)
+            (within if joined else alone).append(TokenSpan(first, last))
+        begin = text.find(answer, begin + 1)
+    return alone or within
 
 
 def _card(
-    plan: ExtractorPlan, data: TrainingData, made: _Made, result: TrainingResult, base: str, origin: Origin
+    plan: ExtractorPlan,
+    options: TrainingOptions,
+    data: TrainingData,
+    made: _Made,
+    result: TrainingResult,
+    base: str,
+    origin: Origin,
 ) -> Card:
     facts = {
         "questions": len(data.training),
         "held out": len(data.held_out),
         "passages left out: shared with an evaluation": data.shared,
+        "questions without an answer": made.unanswered,
         "left out: answer not in its passage": len(made.unfit),
         "parameters": parameter_count(result.best.lora),
         "rank": plan.rank,
         "alpha": plan.alpha,
         "epochs": plan.epochs,
-        "tokens per update, at most": plan.update_tokens,
+        "tokens per update, at most": options.accumulate * plan.batch_tokens,
         "chance of a wrong passage": plan.wrong,
         "learning rate": plan.learning_rate,
         "begun from": plan.start.name if plan.start else "the base",

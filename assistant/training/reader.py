@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import jax
-import numpy as np
 
 from ...config.schema import Settings
-from ...model.adapter_files import LoraFactors, read_adapter, write_adapter
-from ...model.adapter_source import record_base
+from ...model.adapter_source import read_fitting
 from ...model.open import open_checkpoint
 from ...model.tokenizer import TextTokenizer
 from ...model.training.batches import BatchOptions, Example, ExampleBatches
+from ...model.training.decoder_files import write_decoder_adapter
 from ...model.training.decoder_objective import AnswerFigures, DecoderObjective, init_decoder
 from ...model.training.loop import train
-from ...model.training.lora import LoraOptions, LoraTree, parameter_count, to_adapter
+from ...model.training.lora import LoraOptions, LoraTree, parameter_count, taken_up
 from ...model.training.objective import Batch
 from ...model.training.options import TrainingOptions
 from ...model.training.progress import Report, TrainingResult
 from ...model.training.stacked_decoder import Run
 from ..dataset import Progress, Question
-from ..errors import AssistantError
 from ..reading import NOT_STATED
 from .artefacts import Card, Origin, write_artefacts
 from .reader_examples import Mixture, ReaderExample, Tally, Unfit, reader_examples
-from .source import TrainingData, training_data
+from .source import TrainingData, nothing_made, training_data
 
 _CPU_BATCH_TOKENS = 2048
 _FEWEST_UPDATES = 8
@@ -37,7 +35,7 @@ _FEWEST_UPDATES = 8
 
 @dataclass(frozen=True, slots=True)
 class ReaderPlan:
-    """How a reader is trained; the defaults made the bundled one.
+    """How a reader is trained; the bundled one was begun so, and its card tells how it went on.
 
     In every epoch each question gets other passages. ``update_tokens`` is about what one update sees, less where the
     data is so small that an epoch would have fewer than eight updates; examples longer than ``longest`` tokens are
@@ -75,11 +73,20 @@ def train_reader(
     Raises:
         WorkStopped: ``cancel`` was set before the training began.
         AssistantError: the data set is missing or malformed, or an answer is not in its passage and is to be refused.
-        ModelError: the language model or the adapter to go on from cannot be read.
+        ModelError: the language model or the adapter to go on from cannot be read, or they do not fit together.
         TrainingError: the run cannot begin or go on; the last good weights are kept.
     """
     watched = progress or (lambda *_: None)
+    # The search may take hours: whatever can be wrong with the plan shows before.
     checkpoint = open_checkpoint(settings.model)
+    lora, run = LoraOptions(plan.rank, plan.alpha), Run(remat=jax.default_backend() != "cpu")
+    objective = DecoderObjective(checkpoint.config, lora, run)
+    batching = BatchOptions(tokens=plan.update_tokens, longest=plan.longest, seed=plan.seed)
+    options = _options(plan)
+    trainable, frozen = init_decoder(checkpoint, lora, jax.random.key(plan.seed), run)
+    if plan.start is not None:
+        there = read_fitting(plan.start, checkpoint)
+        trainable = taken_up(plan.start, there, cast("LoraTree", trainable), lora, "gone on from")
     data = training_data(
         folder,
         settings,
@@ -90,50 +97,51 @@ def train_reader(
         apart_from=plan.apart_from,
         cancel=cancel,
     )
-    tally = Tally()
+    tallies = [Tally() for _ in range(plan.epochs)]
     tokens = _Tokens(checkpoint.tokenizer())
     epochs = [
         tokens.examples(_drawn(data, data.training, plan, number, tally), len(data.training), watched)
-        for number in range(plan.epochs)
+        for number, tally in enumerate(tallies)
     ]
     if not any(epochs):
-        raise AssistantError(f"{folder}: no example can be made, {len(tally.unfit)} answers are not in their passage")
-    apart = tokens.examples(_drawn(data, data.held_out, plan, 0, Tally()), len(data.held_out), watched)
+        raise nothing_made(folder, "to train on", len(tallies[0].unfit))
+    tally = Tally()
+    apart = tokens.examples(_drawn(data, data.held_out, plan, 0, tally), len(data.held_out), watched)
+    if not apart:
+        raise nothing_made(folder, "held out", len(tally.unfit))
     batch_tokens, accumulate = _division(plan, epochs[0])
-    batching = BatchOptions(tokens=batch_tokens, longest=plan.longest, seed=plan.seed)
+    batching, options = replace(batching, tokens=batch_tokens), replace(options, accumulate=accumulate)
     batches = _Epochs([ExampleBatches(examples, batching) for examples in epochs])
-    lora = LoraOptions(plan.rank, plan.alpha)
-    run = Run(remat=jax.default_backend() != "cpu")
-    objective = DecoderObjective(checkpoint.config, lora, run)
-    trainable, frozen = init_decoder(checkpoint, lora, jax.random.key(plan.seed), run)
-    if plan.start is not None:
-        trainable = _taken_up(plan.start, cast("LoraTree", trainable))
     result = train(
         objective,
         trainable,
         frozen,
         batches,
-        TrainingOptions(
-            epochs=plan.epochs,
-            accumulate=accumulate,
-            learning_rate=plan.learning_rate,
-            schedule="linear",
-            warmup_fraction=0.03,
-            betas=(0.9, 0.98),
-            seed=plan.seed,
-            keep_best=("loss", "min"),
-            report_every=1 if jax.default_backend() == "cpu" else 10,
-        ),
+        options,
         out / "run",
         evaluate=ReaderFigures(objective, frozen, apart, tokens, batching),
         report=report,
         cancel=cancel,
         fingerprint={"data": data.digest, "plan": repr(plan), "base": checkpoint.fingerprint},
     )
-    write_adapter(out, to_adapter(result.best, lora, checkpoint.name))
-    record_base(out, checkpoint.name, checkpoint.config)
-    write_artefacts(out, _card(plan, data, tally, batches, result, checkpoint.name, origin))
+    write_decoder_adapter(out, result.best, lora, checkpoint)
+    card = _card(plan, accumulate * batch_tokens, data, tallies, batches, result, checkpoint.name, origin)
+    write_artefacts(out, card)
     return result
+
+
+def _options(plan: ReaderPlan) -> TrainingOptions:
+    """Of a run whose updates are one batch each: `_division` hangs on the examples."""
+    return TrainingOptions(
+        epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        schedule="linear",
+        warmup_fraction=0.03,
+        betas=(0.9, 0.98),
+        seed=plan.seed,
+        keep_best=("loss", "min"),
+        report_every=1 if jax.default_backend() == "cpu" else 10,
+    )
 
 
 def _division(plan: ReaderPlan, examples: Sequence[Example]) -> tuple[int, int]:
@@ -152,7 +160,8 @@ class _Epochs:
 
     @property
     def left_out(self) -> int:
-        return sum(epoch.left_out for epoch in self._epochs)
+        """How many examples of the first epoch were too long."""
+        return self._epochs[0].left_out
 
     def steps(self, number: int) -> int:
         return self._epochs[number].steps(number)
@@ -228,20 +237,11 @@ def _drawn(
     )
 
 
-def _taken_up(folder: Path, fresh: LoraTree) -> LoraTree:
-    """The factors of the adapter in ``folder``, in place of fresh ones of the same shapes."""
-    factors = read_adapter(folder).factors
-    for name, pair in fresh.items():
-        there = factors.get(name)
-        if there is None or [np.shape(one) for one in there] != [np.shape(one) for one in pair]:
-            raise AssistantError(f"{folder} cannot be gone on from: its {name} is missing or has another shape")
-    return {name: LoraFactors(*map(np.asarray, factors[name])) for name in fresh}
-
-
 def _card(
     plan: ReaderPlan,
+    update_tokens: int,
     data: TrainingData,
-    tally: Tally,
+    tallies: Sequence[Tally],
     batches: _Epochs,
     result: TrainingResult,
     base: str,
@@ -251,15 +251,15 @@ def _card(
         "questions": len(data.training),
         "held out": len(data.held_out),
         "passages left out: shared with an evaluation": data.shared,
-        "examples with an answer": tally.present,
-        "examples without": tally.missing,
-        "left out: answer not in its passage": len(tally.unfit),
-        "left out: too long": batches.left_out,
+        "examples of the first epoch with an answer": tallies[0].present,
+        "examples of the first epoch without": tallies[0].missing,
+        "left out: answer not in its passage": len({question for tally in tallies for question in tally.unfit}),
+        "left out of the first epoch: too long": batches.left_out,
         "parameters": parameter_count(result.best),
         "rank": plan.rank,
         "alpha": plan.alpha,
         "epochs": plan.epochs,
-        "tokens per update, at most": plan.update_tokens,
+        "tokens per update, at most": update_tokens,
         "learning rate": plan.learning_rate,
         "ended": result.reason,
     }

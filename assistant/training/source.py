@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ...config.schema import Settings
 from ..dataset import PASSAGES, QUESTIONS, GivenPassage, Progress, Question, read_passages, read_questions
@@ -93,6 +94,13 @@ def training_data(
     }
     unshared = [passage for passage in passages if passage.id not in shared]
     return TrainingData(unshared, training, kept, taken, _digest(folder, training, kept, taken), len(shared))
+
+
+def nothing_made(folder: Path, which: Literal["to train on", "held out"], unfit: int) -> AssistantError:
+    """What to raise where no example can be made of some questions; answers of ``unfit`` are not in their passage."""
+    way_out = "correct the answers" if which == "to train on" else "hold out more or others (--held-out, --seed)"
+    why = f"{unfit} answers are not in their passage"
+    return AssistantError(f"{folder}: no example can be made of the questions {which}, {why}: {way_out}")
 
 
 def _apart(questions: Sequence[Question], wanted: int, draw: random.Random) -> set[str]:

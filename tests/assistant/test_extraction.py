@@ -49,6 +49,36 @@ def test_a_phrase_ends_without_the_mark_behind_it(words: str, phrase: str) -> No
     assert found.phrase == phrase
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "phrase"),
+    [
+        ("It lies near Washington, D.C. and is old.", "Washington, D.C.", "Washington, D.C."),
+        ("The shop shuts at 9 p.m. The next day it opens.", "9 p.m.", "9 p.m."),
+        ("Acme Inc. was sold to him.", "Acme Inc.", "Acme Inc."),
+        ("He came with Acme Inc., then left.", "Acme Inc.,", "Acme Inc."),
+        ("It rose by 3.5. Then it fell.", "3.5.", "3.5"),
+        ("He said: “It opens at six.” She left.", "six.", "six"),
+        ("It opens at six.[3] She left.", "six.", "six"),
+        ("他在六点到。她走了。", "六点到。", "六点到"),
+        ("He works at Yahoo! She does not.", "Yahoo!", "Yahoo!"),
+        ("He waited...", "waited...", "waited"),
+    ],
+)
+def test_a_stop_is_left_out_where_it_ends_the_sentence_and_no_abbreviation(text: str, words: str, phrase: str) -> None:
+    found = choose([passage(text)], [span(words, text=text)], 0.0)
+    assert found is not None
+    assert found.phrase == phrase
+
+
+def test_where_nothing_but_marks_is_pointed_at_the_next_passage_answers() -> None:
+    dots = "He said ... and left. Who knows ..."
+    spans = [span("... and"[:3], 5.0, dots), span("six", 3.0)]
+    found = choose([passage(dots, number=0), passage(number=1)], spans, 0.0)
+    assert found is not None
+    assert found.phrase == "six"
+    assert choose([passage(dots)], spans[:1], 0.0) is None
+
+
 @pytest.mark.parametrize(("bias", "answered"), [(2.9, True), (3.0, True), (3.1, False)])
 def test_a_passage_answers_where_its_span_outdoes_the_bias(bias: float, answered: bool) -> None:
     assert (choose([passage()], [span("six", 3.0)], bias) is not None) is answered

@@ -182,6 +182,7 @@ def without(part: str) -> Callable[[dict[str, np.ndarray]], None]:
         (deeper, r"made for owner/tiny, does not fit .*encoder\.layer\.1\S+ is not there"),
         (without("score.weight"), "it is no reranker's adapter|no score.weight"),
         (without("query.lora_B"), r"the two factors of encoder\.layer\.0\.attention\.self\.query"),
+        (without("query.lora_A"), r"query\.lora_B\.weight has no lora_A\.weight beside it: the adapter is incomplete"),
         (lambda t: t.update({HEAD: np.ones((1, 5), np.float16)}), r"its head is 1×5; 1×32 is needed"),
     ],
 )
@@ -224,6 +225,16 @@ def test_a_damaged_weight_file_is_named(own_adapter: Path, tiny_model: Path, dam
     file = own_adapter / "adapter_model.safetensors"
     file.write_bytes(damage(file.read_bytes()))
     refused(own_adapter, tiny_model, "damaged, cut short")
+
+
+def test_weights_of_a_type_that_cannot_be_read_are_named_with_the_way_out(own_adapter: Path, tiny_model: Path) -> None:
+    import torch
+    from safetensors.torch import load_file as load_torch
+    from safetensors.torch import save_file as save_torch
+
+    file = own_adapter / "adapter_model.safetensors"
+    save_torch({name: values.to(torch.bfloat16) for name, values in load_torch(file).items()}, file)
+    refused(own_adapter, tiny_model, "stored as BF16; save it as float16 or float32")
 
 
 def test_missing_files_are_named(own_adapter: Path, tiny_model: Path) -> None:

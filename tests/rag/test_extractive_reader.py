@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -187,3 +188,12 @@ def spans(**scores: float) -> np.ndarray:
 )
 def test_the_safest_span_holds_all_that_is_likely_of_its_sentence(sums_TT: np.ndarray, span: tuple[int, int]) -> None:
     assert safest_span(sums_TT, np.array([0, 0, 0, 1])) == span
+
+
+def test_training_and_reading_agree_on_the_longest_answer_and_on_how_pairs_are_laid_out() -> None:
+    """The two rooms do not import one another."""
+    from capibara.model.training import pair_tokens, span_objective
+    from capibara.rag import encoder_adapter, extractive_reader
+
+    assert extractive_reader._LONGEST == span_objective.LONGEST_ANSWER
+    assert dataclasses.asdict(encoder_adapter.PairFormat()) == dataclasses.asdict(pair_tokens.PairFormat())
