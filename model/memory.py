@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..config.schema import ModelSettings
 from .adapter_files import Adapter
 from .adapter_source import AdapterMode, AdapterSource, read_fitting
 from .architecture import DecoderConfig
 from .chunks import cache_slots
+from .control_group import left_by_control_groups
 from .engine.schedule import most_fillers
 from .grouped_weights import grouped_bytes
 from .head_groups import CacheKind, cache_bytes
 from .matrices import Matrix, matrices
 from .weights import Compute, group_bits
 
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_CGROUP_USES = (Path("/sys/fs/cgroup/memory.current"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"))
 _PROGRAM_BYTES = 96 * 2**20
 """Compiled steps and their temporaries, measured with models of 1 to 135 million parameters."""
 _USUAL_TOKENS = 4096
@@ -149,18 +146,7 @@ def _matrix_bytes(matrix: Matrix, compute: Compute) -> int:
 
 
 def available_bytes() -> int:
-    """Memory that can be had without swapping, under the limit of this process's control group too."""
+    """Memory that can be had without swapping, under the limits of this process's control groups too."""
     import psutil
 
-    free = psutil.virtual_memory().available
-    limit = min((_number(file) for file in _CGROUP_LIMITS), default=math.inf)
-    used = min((_number(file) for file in _CGROUP_USES), default=0)
-    return int(min(free, limit - used)) if math.isfinite(limit) else free
-
-
-def _number(file: Path) -> float:
-    """What a file of the control group says; infinite where it says nothing or "max"."""
-    try:
-        return float(file.read_text().strip().replace("max", "inf"))
-    except (OSError, ValueError):
-        return math.inf
+    return int(min(psutil.virtual_memory().available, left_by_control_groups()))
