@@ -10,7 +10,8 @@ import pytest
 
 from capibara.assistant.scoring import normalised
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[3]
+DATA = ROOT.parent / "shared" / "data"
 TRAINED_ON = "squad/train"
 
 
