@@ -45,13 +45,21 @@ class JsonSchema:
 
     def __post_init__(self) -> None:
         try:
-            schema = json.loads(self.schema) if isinstance(self.schema, str) else self.schema
-            object.__setattr__(self, "schema", json.dumps(schema, allow_nan=False))
+            self._check()
+        except RecursionError as error:
+            raise ConstraintError("the JSON schema is nested too deeply to be followed: flatten it") from error
+
+    def _check(self) -> None:
+        try:
+            given = json.loads(self.schema) if isinstance(self.schema, str) else self.schema
+            text = json.dumps(given, allow_nan=False, default=_plain)
+            schema = json.loads(text)
         except (TypeError, ValueError) as error:
             raise ConstraintError(f"the JSON schema is no JSON: {error}") from error
+        object.__setattr__(self, "schema", text)
         if not isinstance(schema, Mapping):
-            raise ConstraintError(f"the JSON schema must be an object, and is {json.dumps(schema)}")
-        if fault := fault_in(schema, lambda part: _complaint(_json_grammar(json.dumps(part)))):
+            raise ConstraintError(f"the JSON schema must be an object, and is {text}")
+        if fault := fault_in(schema, lambda part: _complaint_of_schema(json.dumps(part))):
             raise ConstraintError(f"the JSON schema cannot be kept to at {fault.where}: {fault.what}")
 
     @property
@@ -64,12 +72,14 @@ class Regex:
     """Text that ``pattern`` matches as a whole, in the syntax of Rust's `regex`, without look-around or ``\\b``.
 
     Raises:
-        ConstraintError: the pattern is empty or cannot be read; says what and where.
+        ConstraintError: the pattern is no text, empty, or cannot be read; says what and where.
     """
 
     pattern: str
 
     def __post_init__(self) -> None:
+        if not is_text(self.pattern):
+            raise ConstraintError(f"the pattern is {self.pattern!r}: it must be a text")
         if not self.pattern:
             raise ConstraintError("the pattern is empty: it would allow no text")
         if complaint := _complaint(self.grammar):
@@ -100,7 +110,7 @@ class OneOf:
         if not self.options:
             raise ConstraintError("there are no options to choose from: give at least one")
         for index, option in enumerate(self.options):
-            if not isinstance(option, str) or not option or any("\ud800" <= letter <= "\udfff" for letter in option):
+            if not is_text(option) or not option:
                 raise ConstraintError(f"option {index} is {option!r}: it must be a text of at least one character")
         if complaint := _complaint(self.grammar):
             raise ConstraintError(f"the options cannot be used: {_first_line(complaint)}")
@@ -119,12 +129,14 @@ class Grammar:
     """Text of a context-free grammar, from ``start``, in the Lark syntax that `llguidance` documents.
 
     Raises:
-        ConstraintError: the grammar cannot be read; says what and where.
+        ConstraintError: the grammar is no text, or cannot be read; says what and where.
     """
 
     lark: str
 
     def __post_init__(self) -> None:
+        if not is_text(self.lark):
+            raise ConstraintError(f"the grammar is {self.lark!r}: it must be a text")
         if complaint := _complaint(self.grammar):
             raise ConstraintError(f"the grammar cannot be used: {_of_grammar(complaint)}")
 
@@ -135,10 +147,30 @@ class Grammar:
         return LLMatcher.grammar_from_lark(self.lark)
 
 
+def is_text(value: object) -> bool:
+    """UTF-8, in which tokens are spelled, can write it: half of a surrogate pair it cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _plain(part: object) -> dict[Any, Any]:
+    """Of a mapping that is no dict, which `json` knows alone."""
+    if isinstance(part, Mapping):
+        return dict(part)
+    raise TypeError(f"Object of type {type(part).__name__} is not JSON serializable")
+
+
 def _json_grammar(schema: str) -> str:
     from llguidance import LLMatcher
 
     return LLMatcher.grammar_from_json_schema(schema, defaults={**_SPACING})  # pyright: ignore[reportArgumentType]
+
+
+def _complaint_of_schema(schema: str) -> str:
+    """As `_complaint`; some schemas are refused even as JSON."""
+    try:
+        return _complaint(_json_grammar(schema))
+    except ValueError as error:
+        return str(error)
 
 
 def _complaint(grammar: str) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int32
 
+from .constraints import is_text
 from .end_marker import EndMarker
 from .errors import ConstraintError
 from .masks import everything, pack, without
@@ -33,7 +34,7 @@ class ThinkingBudget:
     ``begin_marker`` is written first, for models whose chat template does not do it.
 
     Raises:
-        ConstraintError: a value out of range, named.
+        ConstraintError: a value out of range or of another kind, named.
     """
 
     minimum: int = 0
@@ -44,6 +45,8 @@ class ThinkingBudget:
     begin_marker: str = ""
 
     def __post_init__(self) -> None:
+        if wrong := list(self._of_other_kinds()):
+            raise ConstraintError("; ".join(wrong))
         marker = self.end_marker
         tails = [marker[start:] for start in range(1, len(marker))]
         wrong = [
@@ -66,6 +69,15 @@ class ThinkingBudget:
         ]
         if wrong:
             raise ConstraintError("; ".join(wrong))
+
+    def _of_other_kinds(self) -> Iterator[str]:
+        for name in ("minimum", "maximum", "waits"):
+            number = getattr(self, name)
+            if (not isinstance(number, int) or isinstance(number, bool)) and not (name == "maximum" and number is None):
+                yield f"{name} is {number!r}; it must be a whole number"
+        for name in ("end_marker", "wait_text", "begin_marker"):
+            if not is_text(text := getattr(self, name)):
+                yield f"{name} is {text!r}; it must be a text"
 
 
 class ThinkingTokens:
@@ -155,6 +167,10 @@ class ThinkingRule:
     def _long_enough(self) -> bool:
         return self.thought_tokens >= self._budget.minimum
 
+    @property
+    def _thought_enough(self) -> bool:
+        return self._budget.maximum is not None and self.thought_tokens >= self._budget.maximum
+
     def _take_forced(self, token: int) -> None:
         expected = self._forced.popleft()
         if token != expected:
@@ -174,6 +190,6 @@ class ThinkingRule:
             self._stage = "thought"
         if self._stage == "end":
             self._stage = "answer"
-        elif self._stage == "thought" and self.thought_tokens == self._budget.maximum:
+        elif self._stage == "thought" and self._thought_enough:
             self._stage = "end"
             self._forced.extend(self._tokens.end(self._state))

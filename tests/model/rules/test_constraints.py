@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import MappingProxyType
 
 import jsonschema
 import numpy as np
@@ -223,6 +224,11 @@ def test_an_invalid_schema_is_an_error_that_says_what_and_where(schema, where, w
     assert "\n" not in str(raised.value)
 
 
+def test_a_schema_may_be_given_in_mappings_of_any_kind():
+    place = MappingProxyType({"type": "object", "properties": MappingProxyType({"a": {"type": "boolean"}})})
+    assert JsonSchema(place) == JsonSchema({"type": "object", "properties": {"a": {"type": "boolean"}}})
+
+
 @pytest.mark.parametrize(
     ("make", "what"),
     [
@@ -230,6 +236,13 @@ def test_an_invalid_schema_is_an_error_that_says_what_and_where(schema, where, w
         (lambda: JsonSchema({"const": float("nan")}), "no JSON"),
         (lambda: JsonSchema({"enum": {1, 2}}), "no JSON: .*set"),
         (lambda: JsonSchema("[1]"), r"must be an object, and is \[1\]"),
+        (lambda: JsonSchema('{"a":' * 100_000), "nested too deeply"),
+        (lambda: JsonSchema('{"not":' * 500 + "{}" + "}" * 500), "cannot be kept to at #/not/not"),
+        (lambda: JsonSchema({"const": "\ud800"}), "cannot be kept to at #"),
+        (lambda: Regex("\ud800"), r"the pattern is '\\ud800': it must be a text"),
+        (lambda: Regex(b"a"), "the pattern is b'a': it must be a text"),
+        (lambda: Grammar('start: "\ud800"'), "the grammar is .*ud800.*: it must be a text"),
+        (lambda: Grammar(None), "the grammar is None: it must be a text"),
         (lambda: Regex("ab(c"), "'ab\\(c' .*unclosed group at character 3"),
         (lambda: Regex("a(?=b)"), "look-around.* at character 2"),
         (lambda: Regex("a^b"), r"cannot be used: borders of words .* are not supported, \^ and \$ at its ends alone$"),
