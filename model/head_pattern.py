@@ -80,9 +80,9 @@ def read_pattern(file: Path) -> HeadPattern:
 
 
 def write_pattern(pattern: HeadPattern, file: Path) -> None:
-    """``pattern`` as `read_pattern` takes it, gates to four places."""
-    rows = "".join(f"    [{', '.join(str(round(gate, 4)) for gate in gates)}],\n" for gates in pattern.gates)
-    numbers = f"sinks = {pattern.sinks}\nwindow = {pattern.window}\nthreshold = {pattern.threshold}\n"
+    """``pattern`` as `read_pattern` takes it. Gates are not rounded: one near the threshold could pass it."""
+    rows = "".join(f"    [{', '.join(repr(float(gate)) for gate in gates)}],\n" for gates in pattern.gates)
+    numbers = f"sinks = {pattern.sinks}\nwindow = {pattern.window}\nthreshold = {float(pattern.threshold)!r}\n"
     file.write_text(f"# Key heads with gates below the threshold stream.\n{numbers}gates = [\n{rows}]\n", "utf-8")
 
 

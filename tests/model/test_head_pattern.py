@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from capibara.config.schema import ModelSettings
@@ -25,6 +26,14 @@ def file(tmp_path):
 def test_what_was_written_is_read_again(file):
     write_pattern(PATTERN, file)
     assert read_pattern(file) == PATTERN
+
+
+@pytest.mark.parametrize(("gate", "threshold"), [(0.49996, 0.5), (1e-05, 2e-05), (1 / 3, 0.33333334)])
+def test_a_head_whose_gate_is_next_to_the_threshold_streams_after_writing_as_before(file, gate, threshold):
+    pattern = HeadPattern(((np.float64(gate), 1),), 4, 24, threshold)
+    write_pattern(pattern, file)
+    assert read_pattern(file).streaming(0) == pattern.streaming(0) == (0,)
+    assert read_pattern(file) == pattern
 
 
 def test_heads_below_the_threshold_stream_and_layers_without_such_stay_plain(tiny):
