@@ -1,7 +1,9 @@
 """Weights in 8 or 4 bits with activations as they are: groups of 32 along the inputs, each with numbers of its own.
 
-The groups are those of GGUF's types Q8_0 and Q4_1 (``ggml-common.h`` of llama.cpp): what was stored in one of these is
-given back as it was. A weight is ``step * scale``, or in 4 bits ``step * scale + least`` with steps from 0 to 15.
+The groups are laid out as those of GGUF's types Q8_0 and Q4_1 (``ggml-common.h`` of llama.cpp), and made of weights in
+float32: what was stored in one of these is given back as it was where each group's outermost weights take the outermost
+steps, as they do when it was rounded plainly; else it is rounded once more. A weight is ``step * scale``, or in 4 bits
+``step * scale + least`` with steps from 0 to 15.
 
 Axes: R rows (tokens), N outputs, K inputs, G groups of inputs, P bytes of a group.
 """

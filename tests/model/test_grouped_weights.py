@@ -83,17 +83,35 @@ def test_activations_in_bfloat16_stay_so():
 
 
 @pytest.mark.parametrize(("name", "number", "bits"), [("Q8_0", 8, 8), ("Q4_1", 3, 4)])
-def test_what_a_gguf_file_has_in_such_groups_is_not_rounded_again(name, number, bits):
+def test_what_a_gguf_file_has_in_such_groups_is_not_rounded_again_where_they_reach_the_outermost_steps(
+    name, number, bits
+):
     rng, stored = np.random.default_rng(4), tensor_type(number, "x")
     assert stored.name == name
     blocks = rng.integers(0, 256, (6, stored.block_bytes), np.uint8)
     blocks[blocks == 0x80] = 0x81  # -128 is none of llama.cpp's steps
     numbers = stored.block_bytes - GROUP * bits // 8
     blocks[:, :numbers] = np.abs(rng.normal(0, 0.01, (6, numbers // 2))).astype(np.float16).view(np.uint8)
-    # As llama.cpp stores a group: its outermost weights take the outermost steps.
+    # As llama.cpp rounds a group: its outermost weights take the outermost steps.
     blocks[:, numbers] = 127 if bits == 8 else 0xF0
     weight = stored.dequantise(blocks.reshape(-1), (2, 96))
     np.testing.assert_array_equal(values_of(quantise_groups(weight, bits), 96), weight)
+
+
+@pytest.mark.parametrize(("number", "bits", "least", "most"), [(8, 8, -96, 96), (3, 4, 2, 13)])
+def test_what_a_gguf_file_has_in_groups_that_do_not_reach_them_is_rounded_again_by_half_a_step(
+    number, bits, least, most
+):
+    rng, stored = np.random.default_rng(4), tensor_type(number, "x")
+    steps = rng.integers(least, most + 1, (6, GROUP))
+    steps[:, :2] = least, most
+    packed = (
+        steps.astype(np.int8).view(np.uint8) if bits == 8 else (steps[:, :16] | steps[:, 16:] << 4).astype(np.uint8)
+    )
+    numbers = np.full((6, 1 if bits == 8 else 2), 0.01, np.float16).view(np.uint8)
+    weight = stored.dequantise(np.concatenate([numbers, packed], axis=1).reshape(-1), (2, 96))
+    off = np.abs(values_of(quantise_groups(weight, bits), 96) - weight).max()
+    assert 0 < off <= 0.51 * 0.01
 
 
 def with_rounded_weights(network: meshes.Network, bits: Bits) -> meshes.Network:
