@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,6 +31,14 @@ app = typer.Typer(
 _STOPPING = "capibara: stopping after the update in work; press Ctrl-C again to end at once"
 _STOPPING_SEARCH = "capibara: stopping after the question in work; press Ctrl-C again to end at once"
 
+
+def _rate(given: float | None) -> float | None:
+    """Not by the option's ``min``: that lets 0 and what is no number pass."""
+    if given is not None and not (math.isfinite(given) and given > 0):
+        raise typer.BadParameter(f"{given} is not a finite number above 0")
+    return given
+
+
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Holds passages.jsonl.gz and questions.jsonl.gz.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Gets the adapter, its card and its loss curve.")]
 Epochs = Annotated[
@@ -41,7 +51,12 @@ HeldOut = Annotated[
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--learning-rate", metavar="X", help="At its peak; none: 6e-4, a reranker 5e-4, an extractor 4e-4."),
+    typer.Option(
+        "--learning-rate",
+        metavar="X",
+        callback=_rate,
+        help="At its peak; none: 6e-4, a reranker 5e-4, an extractor 4e-4.",
+    ),
 ]
 Rank = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Rank of the low-rank changes; none: 16, of an encoder 112.")
@@ -86,7 +101,7 @@ def reader(
     def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
         return train_reader(data, out, settings, plan, origin, **how)
 
-    _train(invocation, data, out, data_name, data_licence, run)
+    _train(invocation, data, out, plan, data_name, data_licence, run)
 
 
 @app.command()
@@ -113,7 +128,7 @@ def reranker(
     def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
         return train_reranker(data, out, settings, plan, origin, **how)
 
-    _train(invocation, data, out, data_name, data_licence, run)
+    _train(invocation, data, out, plan, data_name, data_licence, run)
 
 
 @app.command()
@@ -146,7 +161,7 @@ def extractor(
     def run(settings: Settings, origin: Origin, **how: Any) -> TrainingResult:
         return train_extractor(data, out, settings, plan, origin, **how)
 
-    _train(invocation, data, out, data_name, data_licence, run)
+    _train(invocation, data, out, plan, data_name, data_licence, run)
 
 
 @app.command()
@@ -207,14 +222,21 @@ def _plan(
 
 
 def _train(
-    invocation: Invocation, data: Path, out: Path, name: str | None, licence: str, run: Callable[..., TrainingResult]
+    invocation: Invocation,
+    data: Path,
+    out: Path,
+    plan: Any,
+    name: str | None,
+    licence: str,
+    run: Callable[..., TrainingResult],
 ) -> None:
     from ...model.training.curve import require_plotting
     from ..training.artefacts import Origin
 
     require_plotting()  # now, not after hours
     loaded, _ = invocation.settings()
-    origin = Origin(name or data.name, licence, " ".join(("capibara", *sys.argv[1:])))
+    folders = {data, out, getattr(plan, "start", None), *plan.apart_from}
+    origin = Origin(name or data.resolve().name, licence, _as_told(sys.argv[1:], folders))
     with Interruption(_STOPPING) as interruption, LongProgress("steps") as bar:
 
         def report(progress: Progress) -> None:
@@ -246,6 +268,17 @@ def _train(
     if result.reason == "cancelled":
         note("capibara: stopped; the same command goes on from here")
         raise typer.Exit(INTERRUPTED)
+
+
+def _as_told(words: Sequence[str], folders: Collection[Path | None]) -> str:
+    """The command for the card: to be pasted into a shell, and without where ``folders`` lie on this machine."""
+
+    def told(word: str) -> str:
+        option, equals, value = word.rpartition("=")
+        whole = Path(value)
+        return f"{option}{equals}{whole.name}" if whole.is_absolute() or whole in folders else word
+
+    return shlex.join(("capibara", *map(told, words)))
 
 
 def _run(interruption: Interruption, work: Callable[[], Result]) -> Result:

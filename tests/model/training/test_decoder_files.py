@@ -68,6 +68,13 @@ def test_transformers_with_peft_gives_the_logits_of_the_adapter_as_written(tmp_p
     assert np.abs(ours - plain).max() > 0.1
 
 
+def test_checksums_of_an_older_adapter_do_not_stay_beside_new_weights(tmp_path, base):
+    (tmp_path / "SHA256SUMS").write_text("0  adapter_model.safetensors\n")
+    lora = LoraOptions(rank=4)
+    write_decoder_adapter(tmp_path, trained_factors(base, lora)[0], lora, base)
+    assert read_fitting(tmp_path, base).rank == 4
+
+
 def test_a_written_adapter_fits_its_base_and_no_other(tmp_path, base, tiny):
     lora = LoraOptions(rank=4)
     write_decoder_adapter(tmp_path, trained_factors(base, lora)[0], lora, base)
