@@ -75,7 +75,8 @@ def attend_over(
         return _attend_over_rings(scoring, *operands)
     scoring = scoring.within(caches[0].slots)
     plain = functools.partial(_attend_over, scoring)
-    kernels = None if caches[0].is_rounded else attention_kernels(q_BNTH)
+    by_xla = caches[0].is_rounded or scoring.window is not None  # which the kernels know nothing of
+    kernels = None if by_xla else attention_kernels(q_BNTH)
     if kernels is not None:
         native = functools.partial(_attend_natively, kernels, scoring)
         return jax.lax.platform_dependent(*operands, cpu=native, default=plain)

@@ -97,7 +97,8 @@ class Kernels:
         caches: Sequence[Float[Array, "K S H"]],
         scoring: Scoring,
     ) -> tuple[Float[Array, "B N T H"], Sequence[Float[Array, "K S H"]]]:
-        """As `attend_over`. ``caches`` are each sequence's keys and values in turn, and are given back."""
+        """As `attend_over` without a window, which none of ``scoring`` may have here. ``caches`` are each sequence's
+        keys and values in turn, and are given back."""
         operands = (q_BNTH, k_BKTH, v_BKTH, starts_B)
         call = self._over_caches("cached_attention", _like(q_BNTH), caches, len(operands))
         mixed_BNTH, *written = call(*operands, *caches, **_attributes(scoring, q_BNTH.shape[-1]))
@@ -136,11 +137,7 @@ def _like(array: Array) -> jax.ShapeDtypeStruct:
 
 def _attributes(scoring: Scoring, head_width: int) -> dict[str, Any]:
     scale = head_width**-0.5 if scoring.scale is None else scoring.scale
-    return {
-        "scale": np.float32(scale),
-        "cap": np.float32(scoring.cap or 0.0),
-        "window": np.int64(scoring.window or 0),
-    }
+    return {"scale": np.float32(scale), "cap": np.float32(scoring.cap or 0.0)}
 
 
 def kernels_for(x: Float[Array, "*R K"], *inputs: int) -> Kernels | None:

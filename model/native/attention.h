@@ -1,4 +1,5 @@
-// Attention of a few new tokens over a cache, which is read once and only as far as it is filled.
+// Attention of new tokens over a cache, which is read only as far as it is filled, and by few tokens once. Each sees all
+// before it: where heads see no farther than a window, XLA attends.
 //
 // The cache is cut into stretches that are attended to on their own and put together afterwards (Dao et al.,
 // 2205.14135). The cuts stand at fixed slots: a token's result does not depend on the tokens beside it, nor on who
@@ -37,12 +38,10 @@ struct Sequence {
 
 struct Shape {
   int64_t heads, kv_heads, width;
-  float scale;     // of scores
-  float cap;       // soft bound of scores: cap * tanh(score / cap); 0: none
-  int64_t window;  // slots that a token sees, its own the last of them; 0: all before it
+  float scale;  // of scores
+  float cap;    // soft bound of scores: cap * tanh(score / cap); 0: none
 
   int64_t group() const { return heads / kv_heads; }
-  int64_t first_seen(int64_t slot) const { return window ? std::max<int64_t>(0, slot - window + 1) : 0; }
 };
 
 // Some of one key head's rows, which are its query heads' tokens: row = query head of the group * tokens + token.
@@ -59,23 +58,21 @@ class Partials {
     const bool one_head = rows.first / T == last / T;
     rows_ = rows;
     width_ = shape.width;
-    first_ = shape.first_seen(sequence.start + (one_head ? rows.first % T : 0)) / kStretch;
-    stretches_ = (sequence.start + (one_head ? last % T : T - 1)) / kStretch + 1 - first_;
+    stretches_ = (sequence.start + (one_head ? last % T : T - 1)) / kStretch + 1;
     mixed_.resize(stretches_ * rows_.count * width_);
     sum_.resize(stretches_ * rows_.count);
     largest_.resize(sum_.size());
   }
   const Rows& rows() const { return rows_; }
-  int64_t first() const { return first_; }  // stretch that any row sees
-  int64_t stretches() const { return stretches_; }
-  int64_t at(int64_t stretch, int64_t row) const { return (stretch - first_) * rows_.count + row - rows_.first; }
+  int64_t stretches() const { return stretches_; }  // that any row sees
+  int64_t at(int64_t stretch, int64_t row) const { return stretch * rows_.count + row - rows_.first; }
   float* mixed(int64_t at) { return mixed_.data() + at * width_; }
   float& sum(int64_t at) { return sum_[at]; }
   float& largest(int64_t at) { return largest_[at]; }
 
  private:
   Rows rows_{};
-  int64_t width_ = 0, first_ = 0, stretches_ = 0;
+  int64_t width_ = 0, stretches_ = 0;
   std::vector<float> mixed_, sum_, largest_;
 };
 
@@ -100,19 +97,18 @@ inline void score(const Shape& shape, const float* const* queries, const float* 
   }
 }
 
-// Turns the scores of slots [from, to) into weights relative to the largest one, those of the other `count` into zeros;
-// gives their sum.
-inline float weigh(float* scores, int64_t from, int64_t to, int64_t count, float cap, float& largest) {
+// Turns the scores of the first `to` slots into weights relative to the largest one, those of the other `count` into
+// zeros; gives their sum.
+inline float weigh(float* scores, int64_t to, int64_t count, float cap, float& largest) {
   constexpr float kNone = -std::numeric_limits<float>::infinity();
   const int64_t until = (to + kLanes - 1) / kLanes * kLanes;
   largest = kNone;
-  if (from >= to) {
+  if (to == 0) {
     std::fill(scores, scores + count, 0.0f);
     return 0.0f;
   }
   if (cap > 0.0f)
     for (int64_t slot = 0; slot < until; slot += kLanes) store(scores + slot, soft_capped(load(scores + slot), cap));
-  std::fill(scores, scores + from, kNone);
   std::fill(scores + to, scores + until, kNone);
   Floats most = all(kNone), total{};
   for (int64_t slot = 0; slot < until; slot += kLanes) most = larger(load(scores + slot), most);
@@ -159,7 +155,7 @@ inline void attend_rows(const Shape& shape, const Sequence& sequence, const Head
   alignas(64) float scores[ROWS * kStretch];
   const float* query[ROWS];
   float* mixed[ROWS];
-  int64_t since[ROWS], to[ROWS], count = 0;
+  int64_t to[ROWS], count = 0;
   const int64_t kv_head = partials.rows().kv_head, begin = stretch * kStretch;
   const int64_t from = (kv_head * sequence.slots + begin) * shape.width;
   for (int i = 0; i < ROWS; ++i) {
@@ -167,14 +163,13 @@ inline void attend_rows(const Shape& shape, const Sequence& sequence, const Head
     query[i] = queries.at(kv_head * shape.group() + row / sequence.tokens, token);
     mixed[i] = partials.mixed(partials.at(stretch, row));
     to[i] = std::clamp<int64_t>(own + 1 - begin, 0, kStretch);
-    since[i] = std::clamp<int64_t>(shape.first_seen(own) - begin, 0, to[i]);
-    if (since[i] < to[i]) count = std::max(count, to[i]);
+    count = std::max(count, to[i]);
   }
   if (count == 0) return;  // none of them sees any of it
   score<ROWS>(shape, query, sequence.keys + from, count, scores);
   for (int i = 0; i < ROWS; ++i) {
-    const int64_t at = partials.at(stretch, first + i), until = std::min(to[i], count);
-    partials.sum(at) = weigh(scores + i * kStretch, since[i], until, count, shape.cap, partials.largest(at));
+    const int64_t at = partials.at(stretch, first + i);
+    partials.sum(at) = weigh(scores + i * kStretch, to[i], count, shape.cap, partials.largest(at));
   }
   mix<ROWS>(scores, sequence.values + from, count, shape.width, mixed);
 }
@@ -197,14 +192,13 @@ inline void attend(const Shape& shape, const Sequence& sequence, const Heads<con
 inline void join(const Shape& shape, const Sequence& sequence, Partials& partials, const Heads<float>& output) {
   const Rows& rows = partials.rows();
   for (int64_t row = rows.first; row < rows.first + rows.count; ++row) {
-    const int64_t token = row % sequence.tokens, own = sequence.start + token;
-    const int64_t from = shape.first_seen(own) / kStretch, last = own / kStretch;
+    const int64_t token = row % sequence.tokens, last = (sequence.start + token) / kStretch;
     float largest = -std::numeric_limits<float>::infinity(), total = 0;
-    for (int64_t stretch = from; stretch <= last; ++stretch)
+    for (int64_t stretch = 0; stretch <= last; ++stretch)
       largest = std::max(largest, partials.largest(partials.at(stretch, row)));
     float* to = output.at(rows.kv_head * shape.group() + row / sequence.tokens, token);
     std::fill(to, to + shape.width, 0.0f);
-    for (int64_t stretch = from; stretch <= last; ++stretch) {
+    for (int64_t stretch = 0; stretch <= last; ++stretch) {
       const int64_t at = partials.at(stretch, row);
       const float share = std::exp(partials.largest(at) - largest);
       const float* mixed = partials.mixed(at);

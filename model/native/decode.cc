@@ -1,4 +1,4 @@
-// What XLA calls: products of a few rows, attention over caches, and a whole decoder layer of both.
+// What XLA calls: products, attention over caches, and a whole decoder layer of both.
 //
 // Axes as in decoder.py: B sequences, T new tokens, R rows (B times T), D width, K key heads, S slots, H head width,
 // F hidden width of the feed-forward. All arrays are dense and row-major. Results of a row do not depend on others.
@@ -102,9 +102,9 @@ ffi::Error int4_groups_product(ffi::ThreadPool pool, Array x, ffi::Buffer<ffi::U
 // queries [B, N, T, H], keys and values [B, K, T, H], starts [B], caches of [K, S, H] -> [B, N, T, H], caches
 ffi::Error cached_attention(ffi::ThreadPool pool, Array queries, Array keys, Array values, Numbers starts,
                             ffi::RemainingArgs caches, Result result, ffi::RemainingRets written, float scale,
-                            float cap, int64_t window) {
+                            float cap) {
   const auto q = queries.dimensions(), k = keys.dimensions();
-  const Shape shape{q[1], k[1], q[3], scale, cap, window};
+  const Shape shape{q[1], k[1], q[3], scale, cap};
   const int64_t tokens = q[2], by_head = tokens * shape.width;
   auto sequences = sequences_of(caches, written, starts.typed_data(), tokens);
   if (!sequences.has_value()) return sequences.error();
@@ -131,8 +131,7 @@ ffi::Error cached_attention(ffi::ThreadPool pool, Array queries, Array keys, Arr
 ffi::Error decoder_layer(ffi::ThreadPool pool, Array x, Array attention_norm, Bytes inputs, Array inputs_scale,
                          Bytes output, Array output_scale, Array feed_norm, Bytes up, Array up_scale, Bytes down,
                          Array down_scale, Array cos, Array sin, Numbers starts, ffi::RemainingArgs caches,
-                         Result result, ffi::RemainingRets written, float epsilon, float scale, float cap,
-                         int64_t window) {
+                         Result result, ffi::RemainingRets written, float epsilon, float scale, float cap) {
   const auto axes = x.dimensions();
   const int64_t B = axes[0], T = axes[1], D = axes[2], R = B * T;
   const Weight w_inputs = weight_of(inputs, inputs_scale), w_output = weight_of(output, output_scale);
@@ -142,7 +141,7 @@ ffi::Error decoder_layer(ffi::ThreadPool pool, Array x, Array attention_norm, By
   if (!sequences.has_value()) return sequences.error();
   const auto cache = caches.get<Array>(0)->dimensions();
   const int64_t H = cache[2], F = w_down.inputs;
-  const Shape shape{w_output.inputs / H, cache[0], H, scale, cap, window};
+  const Shape shape{w_output.inputs / H, cache[0], H, scale, cap};
   const int64_t N = w_output.inputs, both = w_inputs.outputs;
 
   Scratch& own = scratch();
@@ -257,8 +256,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(capibara_cached_attention, capibara::cached_attent
                                   .Ret<capibara::Array>()
                                   .RemainingRets()
                                   .Attr<float>("scale")
-                                  .Attr<float>("cap")
-                                  .Attr<int64_t>("window"));
+                                  .Attr<float>("cap"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(capibara_decoder_layer, capibara::decoder_layer,
                               ffi::Ffi::Bind()
@@ -282,5 +280,4 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(capibara_decoder_layer, capibara::decoder_layer,
                                   .RemainingRets()
                                   .Attr<float>("epsilon")
                                   .Attr<float>("scale")
-                                  .Attr<float>("cap")
-                                  .Attr<int64_t>("window"));
+                                  .Attr<float>("cap"));

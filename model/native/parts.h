@@ -102,7 +102,7 @@ inline void attention_by_stretch(Team& team, const Shape& shape, const std::vect
   }
   team.run(parts, [&](uint32_t part) {
     const size_t i = std::upper_bound(until.begin(), until.end(), part) - until.begin(), b = i / shape.kv_heads;
-    const int64_t stretch = partials[i].first() + part - (i ? until[i - 1] : 0);
+    const int64_t stretch = part - (i ? until[i - 1] : 0);
     attend(shape, sequences[b], queries[b], stretch, partials[i]);
   });
   for (uint32_t i = 0; i < heads; ++i) {
@@ -121,8 +121,7 @@ inline void attention_by_rows(Team& team, const Shape& shape, const std::vector<
     const int64_t row = head % shape.group() * tokens + first;
     Partials& partials = scratch().partials;
     partials.resize(shape, sequences[b], {head / shape.group(), row, std::min(kRows, tokens - first)});
-    for (int64_t i = 0; i < partials.stretches(); ++i)
-      attend(shape, sequences[b], queries[b], partials.first() + i, partials);
+    for (int64_t i = 0; i < partials.stretches(); ++i) attend(shape, sequences[b], queries[b], i, partials);
     join(shape, sequences[b], partials, outputs[b]);
   });
 }

@@ -78,10 +78,10 @@ def test_what_is_not_finite_spoils_its_own_row_among_many(quick):
     [
         (6, 2, 70, 16, Scoring()),
         (3, 3, 17, 24, Scoring(cap=3.0)),
-        (4, 1, 150, 16, Scoring(window=40)),
-        (2, 2, 260, 8, Scoring(window=200)),
+        (4, 1, 150, 16, Scoring()),
+        (2, 2, 260, 8, Scoring()),
     ],
-    ids=["grouped", "capped", "short-window", "long-window"],
+    ids=["grouped", "capped", "one-key-head", "many-tokens"],
 )
 def test_attention_of_many_tokens_is_its_formula(native, heads, kv_heads, tokens, width, scoring):
     slots, starts = 600, [0, 100, 320]
