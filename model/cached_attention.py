@@ -1,7 +1,7 @@
 """Attention of new tokens over the caches of their sequences, and how these are after it.
 
 Axes: B sequences, N query heads, K key heads, G query heads per key head, T new tokens, S cache slots, H head width,
-R rows (G times T).
+R rows (G times T), C tokens that are cut out of a cache, X any axis (of two operands, one or both of them summed over).
 """
 
 from __future__ import annotations

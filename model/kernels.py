@@ -4,7 +4,9 @@ They serve steps of few rows, in which XLA's CPU backend is slow, and on process
 products those of many. Whatever they compute, XLA computes too, equal but for rounding: that is what runs on other
 platforms, where there is no compiler, and for many rows on other processors.
 
-Axes: B sequences, T new tokens, R rows, N outputs or query heads, K inputs or key heads, S cache slots, H head width.
+Axes: B sequences, T new tokens, R rows, N outputs or query heads, K inputs or key heads, S cache slots, H head width,
+G groups of inputs, P bytes of a group. Of a layer: D width, NH values of all query heads, QKV those of its query, key
+and value heads, (N + 2 K) H of them, F hidden width of the feed-forward, FF its gates and values, 2 F of them.
 """
 
 from __future__ import annotations
@@ -43,9 +45,9 @@ class LayerWeights(NamedTuple):
     """What a plain layer consists of: scales of its norms, matrices in 8 bits, and the scales of these."""
 
     attention_norm: Float[Array, " D"]
-    inputs: Int8[Array, "NH D"]
-    inputs_scale: Float[Array, " NH"]
-    output: Int8[Array, "D H"]
+    inputs: Int8[Array, "QKV D"]
+    inputs_scale: Float[Array, " QKV"]
+    output: Int8[Array, "D NH"]
     output_scale: Float[Array, " D"]
     feed_norm: Float[Array, " D"]
     feed_inputs: Int8[Array, "FF D"]
