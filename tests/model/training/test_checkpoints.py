@@ -104,11 +104,14 @@ class Breaking(Sine):
             yield batch
 
 
+GIVEN = {"data": "a1", "base": "b1"}
+
+
 class TestRefusals:
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory):
         folder = tmp_path_factory.mktemp("run")
-        run(folder, TrainingOptions(epochs=1), fingerprint={"data": "a1", "base": "b1"})
+        run(folder, TrainingOptions(epochs=1), fingerprint=GIVEN)
         return folder
 
     @pytest.mark.parametrize(
@@ -138,23 +141,13 @@ class TestRefusals:
 
     def test_other_weights_are_refused_by_name_and_shape(self, folder):
         with pytest.raises(CheckpointMismatch, match=r"holds other weights: it has .*16.*, the run .*17") as refused:
-            run(
-                folder,
-                TrainingOptions(epochs=1),
-                trainable=weights(hidden=17),
-                fingerprint={"data": "a1", "base": "b1"},
-            )
+            run(folder, TrainingOptions(epochs=1), trainable=weights(hidden=17), fingerprint=GIVEN)
         assert "\n" not in str(refused.value)
         assert str(refused.value).endswith(": name another folder, or delete that one")
 
     def test_another_run_with_other_weights_is_refused_by_what_it_is(self, folder):
         with pytest.raises(CheckpointMismatch, match="data = 'a1', this one has 'a2': name another folder"):
-            run(
-                folder,
-                TrainingOptions(epochs=1),
-                trainable=weights(hidden=17),
-                fingerprint={"data": "a2", "base": "b1"},
-            )
+            run(folder, TrainingOptions(epochs=1), trainable=weights(hidden=17), fingerprint={**GIVEN, "data": "a2"})
 
     def test_how_often_to_write_may_change(self, folder):
         options = TrainingOptions(epochs=1, checkpoint_every=1, report_every=1)
