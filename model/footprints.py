@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..config.schema import ModelSettings
 from .adapter_source import AdapterSource
 from .memory import MemoryEstimate, estimate_for
 from .memory_gauge import MemoryGauge
+from .whole_file import whole_file
 
 _log = logging.getLogger(__name__)
 
@@ -81,11 +81,9 @@ class Footprints:
         # Memory that others gave back meanwhile makes a model look small; smaller than its weights it is not.
         loaded = max(measured.loaded, prediction.weights)
         found = {**self._read(), prediction.key: Footprint(loaded, max(measured.peak, loaded))}
-        unfinished = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(json.dumps({key: asdict(one) for key, one in found.items()}, indent=1), "utf-8")
-            unfinished.replace(self._file)
+            with whole_file(self._file) as unfinished:
+                unfinished.write_text(json.dumps({key: asdict(one) for key, one in found.items()}, indent=1), "utf-8")
         except OSError as error:
             _log.warning("what models take cannot be noted in %s, and is estimated again: %s", self._file, error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -15,6 +14,7 @@ from safetensors.numpy import save_file
 
 from .checkpoint import Checkpoint
 from .weights import Compute, PackedWeights, pack
+from .whole_file import whole_file
 
 _FORM = 1
 """Raised whenever the packed form of the weights changes."""
@@ -84,15 +84,11 @@ def _side_by_side(kinds: Mapping[str, tuple[tuple[int, ...], type[np.generic]]])
 
 
 def _keep(packed: dict[str, np.ndarray], file: Path) -> bool:
-    """Write beside the place and move there, so that no reader ever meets half a file. False: it cannot be written."""
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    """False: it cannot be written."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(packed, unfinished)
-        unfinished.replace(file)
+        with whole_file(file) as unfinished:
+            save_file(packed, unfinished)
     except (SafetensorError, OSError) as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         _log.warning("quantised weights cannot be kept in %s, the next start will be slower: %s", file.parent, error)
         return False
     return True

@@ -137,6 +137,15 @@ def test_a_file_that_cannot_be_written_is_told_of(settings, tmp_path, caplog):
     assert "cannot be noted" in caplog.text
 
 
+def test_a_file_that_cannot_be_put_in_its_place_leaves_no_half_of_it(settings, tmp_path, caplog):
+    footprints = Footprints(tmp_path / "made" / "footprints.json")
+    prediction = footprints.predict(settings, HostMemory())
+    (tmp_path / "made" / "footprints.json" / "in the way").mkdir(parents=True)
+    footprints.record(prediction, Footprint(MIB, MIB))
+    assert "cannot be noted" in caplog.text
+    assert [each.name for each in (tmp_path / "made").iterdir()] == ["footprints.json"]
+
+
 def test_a_model_that_is_not_there_cannot_be_predicted(footprints, tmp_path):
     with pytest.raises(ModelNotFound):
         footprints.predict(ModelSettings(path=str(tmp_path / "no")), HostMemory())
