@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from pathlib import Path
 import jax.ffi
 
 from .device import machine
+from .whole_file import whole_file
 
 SOURCES = Path(__file__).parent / "native"
 _MAIN = "decode.cc"
@@ -47,12 +48,16 @@ def load_library(folder: Path, target: Sequence[str] | None = None) -> ctypes.CD
         raise NativeCodeUnavailable(f"{file} cannot be loaded ({error}): delete it") from error
 
 
-def _compiler() -> str:
-    """``CXX``, or the first one on the path that goes by a usual name."""
-    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else _COMPILERS
+def _compiler() -> list[str]:
+    """``CXX``, which may have a launcher and options, or the first one on the path that goes by a usual name."""
+    try:
+        given = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise NativeCodeUnavailable(f"CXX cannot be read ({error}): {os.environ['CXX']!r}") from error
+    wanted = given[:1] or _COMPILERS
     for name in wanted:
         if found := shutil.which(name):
-            return found
+            return [found, *given[1:]]
     raise NativeCodeUnavailable(f"there is no C++ compiler (looked for {', '.join(wanted)})")
 
 
@@ -60,27 +65,28 @@ def _own_processor() -> tuple[str, ...]:
     return ("-march=native",) if platform.machine().lower() in ("x86_64", "amd64") else ("-mcpu=native",)
 
 
-def _fingerprint(compiler: str, options: Sequence[str]) -> str:
+def _fingerprint(compiler: Sequence[str], options: Sequence[str]) -> str:
     """Whatever the compiled code hangs on: another one gets another file."""
     sources = [file.name.encode() + file.read_bytes() for file in sorted(SOURCES.iterdir()) if file.is_file()]
-    compiled_by = _run([compiler, "--version"], 10.0)
-    seen = [*sources, compiled_by.encode(), " ".join(options).encode(), machine().encode(), version("jaxlib").encode()]
+    compiled_by = _run([*compiler, "--version"], 10.0)
+    seen = [
+        *sources,
+        compiled_by.encode(),
+        " ".join((*compiler[1:], *options)).encode(),
+        machine().encode(),
+        version("jaxlib").encode(),
+    ]
     return hashlib.sha256(b"\0".join(seen)).hexdigest()[:24]
 
 
-def _compile(compiler: str, options: Sequence[str], file: Path) -> None:
-    """Beside the place, then moved there: no other process ever loads half a file."""
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+def _compile(compiler: Sequence[str], options: Sequence[str], file: Path) -> None:
+    """No other process ever loads half a file."""
+    headers = ["-isystem", jax.ffi.include_dir()]
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        headers = ["-isystem", jax.ffi.include_dir()]
-        _run([compiler, *options, *headers, str(SOURCES / _MAIN), "-o", str(unfinished)], _PATIENCE)
-        unfinished.replace(file)
+        with whole_file(file) as unfinished:
+            _run([*compiler, *options, *headers, str(SOURCES / _MAIN), "-o", str(unfinished)], _PATIENCE)
     except OSError as error:
         raise NativeCodeUnavailable(f"compiled code cannot be kept in {file.parent}: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
 
 
 def _run(command: list[str], seconds: float) -> str:

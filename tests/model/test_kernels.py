@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +19,7 @@ from capibara.model.grouped_weights import GroupedLinear, quantise_groups
 from capibara.model.kernels import MOST_ROWS, Kernels, kernels_for, xla_alone
 from capibara.model.layer_kernel import layer_kernel
 from capibara.model.linear import Int8Linear
-from capibara.model.native_library import NativeCodeUnavailable, load_library
+from capibara.model.native_library import load_library
 from capibara.model.weights import build, pack
 
 from .kernel_inputs import dense, filled_caches, int8_weights, normal, run
@@ -267,32 +263,3 @@ def test_threads_that_use_the_kernels_at_once_do_not_disturb_one_another(own, ne
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(repeat, range(8), timeout=120))
-
-
-def test_a_compiler_that_fails_is_told_with_what_it_says(tmp_path):
-    with pytest.raises(NativeCodeUnavailable, match=r"fails: .*no-such-processor"):
-        load_library(tmp_path / "native", ("-march=no-such-processor",))
-    assert list((tmp_path / "native").iterdir()) == []
-
-
-def test_kept_code_that_is_damaged_is_told_by_its_file(own, tmp_path):
-    sound = load_library(cache_dir() / "native")
-    damaged = tmp_path / Path(sound._name).name
-    damaged.write_bytes(b"no library")
-    with pytest.raises(NativeCodeUnavailable, match=rf"{damaged}.*delete it"):
-        load_library(tmp_path)
-
-
-def test_without_a_compiler_xla_computes_and_the_reason_is_told_once(tmp_path):
-    program = (
-        "import logging, numpy as np, jax.numpy as jnp; logging.basicConfig(level=logging.INFO)\n"
-        "from capibara.model.linear import Int8Linear, quantise_rows\n"
-        "product = Int8Linear(*quantise_rows(np.eye(4, dtype=np.float32)))\n"
-        "print(product(jnp.ones((1, 4))), product(jnp.ones((2, 4))).shape)\n"
-    )
-    alone = os.environ | {"PATH": str(tmp_path), "CAPIBARA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=alone, capture_output=True, text=True, check=True, timeout=120
-    )
-    assert done.stdout.strip() == "[[1. 1. 1. 1.]] (2, 4)"
-    assert done.stderr.count("there is no C++ compiler (looked for c++, g++, clang++)") == 1
