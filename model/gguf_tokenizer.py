@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -181,7 +181,7 @@ def _in_vocabulary(token: Any, what: str, vocabulary: int) -> int:
     return token
 
 
-def _is_token(token: Any, vocabulary: int) -> bool:
+def _is_token(token: Any, vocabulary: int) -> TypeGuard[int]:
     return isinstance(token, int) and not isinstance(token, bool) and 0 <= token < vocabulary
 
 
