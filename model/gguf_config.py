@@ -35,6 +35,7 @@ ARCHITECTURES: Mapping[str, str] = MappingProxyType(
 
 _SCALED_BY_WIDTH = {"gemma2": 46, "gemma3": 62}
 """Layers of the members (27B) whose queries are scaled by the network's width over its heads, not by the heads' own."""
+_WIDEST_HEAD = 1 << 16
 _CAPS = {"gemma2": {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}}
 
 
@@ -71,6 +72,8 @@ def read_config(file: GgufFile) -> DecoderConfig:
     if scaling.get("rope_type") == "longrope":
         context = min(context, scaling["original_max_position_embeddings"])
     turned = about.whole("rope.dimension_count", head_width)
+    if max(head_width, turned) > _WIDEST_HEAD:  # before a frequency is made for each pair
+        raise CheckpointError(f"damaged: heads of {head_width} values, {turned} of which are turned")
     plain = rope_frequencies(about.number("rope.freq_base", family.rope_base), turned, scaling)
     experts = about.experts()
     scaled_by = width // heads if heads and _SCALED_BY_WIDTH.get(about.architecture) == layers else head_width

@@ -255,6 +255,18 @@ def test_an_embedding_table_that_is_no_matrix_is_refused_by_name(tmp_path, tiny,
         GgufCheckpoint(path)
 
 
+@pytest.mark.parametrize("key", ["rope.dimension_count", "attention.key_length"])
+def test_heads_of_billions_of_values_are_refused_before_anything_is_made_of_them(tmp_path, tiny, key):
+    config = tiny.config()
+    whole = write_model(tmp_path / "whole.gguf", config, tiny.tensors(config)).read_bytes()
+    (entries,) = struct.unpack_from("<Q", whole, 16)
+    entry = named(f"llama.{key}") + struct.pack("<II", 4, 2**32 - 2)
+    path = tmp_path / "wide.gguf"
+    path.write_bytes(whole[:16] + struct.pack("<Q", entries + 1) + entry + whole[24:] + bytes(64))
+    with pytest.raises(CheckpointError, match=r"wide\.gguf: damaged: heads of .* values"):
+        GgufCheckpoint(path)
+
+
 @pytest.mark.parametrize("axes", [(), (32, 33)])
 def test_query_rows_that_make_no_heads_are_refused_with_the_file_and_the_tensor(tmp_path, tiny, axes):
     config = tiny.config()
