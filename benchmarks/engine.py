@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,11 @@ import numpy as np
 
 from capibara.config.schema import ModelSettings
 from capibara.model import DeadlineExceeded, ModelError, Overloaded, Sampling, open_model
+from capibara.model.chunks import SMALLEST_CACHE
+from capibara.model.compiled_steps import VERIFIED_ROWS, StepShape
+from capibara.model.engine import schedule
 from capibara.model.language_model import JaxLanguageModel
+from capibara.model.memory_gauge import return_freed
 
 TOLD = "Answer the question from the passages."
 
@@ -95,50 +100,69 @@ def perplexity(given: argparse.Namespace) -> dict[str, Any]:
 def soak(given: argparse.Namespace) -> dict[str, Any]:
     """Requests of many lengths, some cancelled, late or bad, ``--threads`` at a time: none lost, nothing leaked.
 
-    As many are run before, to warm up: the largest caches and the last shapes come late.
+    To warm up, all shapes are compiled, some of which would come late, and as many requests run. Memory is what the
+    process has at rest, ten times in each half.
     """
     import psutil
 
     model, draw, told = opened(), random.Random(given.seed), Counter[str]()
-    lock, process = threading.Lock(), psutil.Process()
-    work = iter(range(2 * given.requests))
+    began, process = time.perf_counter(), psutil.Process()
     memory: list[float] = []
     steps: list[int] = []
+    model.runner.make_ready(_shapes(model.context_tokens), model.context_tokens)
+    for part in range(20):
+        outcomes = _mixed(model, draw, given.requests // 10, given.threads)
+        told += outcomes if part >= 10 else Counter()
+        while model.metrics.running:
+            time.sleep(0.01)
+        gc.collect()
+        return_freed()
+        memory.append(round(process.memory_info().rss / 2**20, 1))
+        steps.append(model.runner.compiled_steps())
+        print(f"part {part + 1} of 20: {memory[-1]} MiB", file=sys.stderr, flush=True)
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "outcomes": dict(sorted(told.items())),
+        "lost": given.requests // 10 * 10 - sum(told.values()),
+        "still_running": model.metrics.running + model.metrics.waiting,
+        "memory_mib": memory,
+        "growth_after_warm_up": round(memory[-1] / memory[9] - 1, 4),
+        "compiled_steps": steps,
+        "occupancy": round(model.metrics.occupancy, 2),
+    }
+
+
+def _shapes(context: int) -> Iterator[StepShape]:
+    """All steps of the engine, for all sizes of cache."""
+    slots = SMALLEST_CACHE
+    while slots <= context:
+        yield from (StepShape(1, slots, count) for count in schedule.BATCHES)
+        yield from (StepShape(schedule.SHARED_PIECE, slots, count) for count in schedule.PROMPTS)
+        yield from (StepShape(tokens, slots) for tokens in (32, 128, 256, VERIFIED_ROWS))
+        slots *= 2
+
+
+def _mixed(model: JaxLanguageModel, draw: random.Random, requests: int, threads: int) -> Counter[str]:
+    """What became of so many requests of each kind."""
+    told, lock, work = Counter[str](), threading.Lock(), iter(range(requests))
 
     def run() -> None:
         while True:
             with lock:
-                number = next(work, None)
-                if number is None:
+                if next(work, None) is None:
                     return
                 kind = draw.choice(["short", "short", "long", "sampled", "cancelled", "late", "empty", "too long"])
                 words = draw.choices(["north", "ferry", "fog", "captain", "mile", "seven"], k=draw.randrange(4, 300))
             outcome = _one(model, kind, " ".join(words))
             with lock:
-                told[f"{kind}: {outcome}"] += number >= given.requests
-                if (number + 1) % max(1, given.requests // 10) == 0:
-                    gc.collect()
-                    memory.append(round(process.memory_info().rss / 2**20, 1))
-                    steps.append(model.runner.compiled_steps())
-                    print(f"{number + 1} of {2 * given.requests}: {memory[-1]} MiB", file=sys.stderr, flush=True)
+                told[f"{kind}: {outcome}"] += 1
 
-    began = time.perf_counter()
-    threads = [threading.Thread(target=run) for _ in range(given.threads)]
-    for thread in threads:
+    running = [threading.Thread(target=run) for _ in range(threads)]
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join()
-    half = len(memory) // 2
-    return {
-        "seconds": round(time.perf_counter() - began, 1),
-        "outcomes": dict(sorted(told.items())),
-        "lost": given.requests - sum(told.values()),
-        "still_running": model.metrics.running + model.metrics.waiting,
-        "memory_mib": memory,
-        "growth_after_warm_up": round(memory[-1] / memory[half - 1] - 1, 4),
-        "compiled_steps": steps,
-        "occupancy": round(model.metrics.occupancy, 2),
-    }
+    return told
 
 
 def _one(model: JaxLanguageModel, kind: str, text: str) -> str:

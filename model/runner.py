@@ -73,14 +73,15 @@ class DecoderRunner:
         """What has been run, with this network or with another of its structure: no request waits for that again."""
         return frozenset(self._compiled.shapes)
 
-    def make_ready(self, shapes: Iterable[StepShape]) -> None:
-        """Run those of ``shapes`` that are new here and have the smallest cache: no request has to wait for them.
+    def make_ready(self, shapes: Iterable[StepShape], largest: int = SMALLEST_CACHE) -> None:
+        """Run those of ``shapes`` that are new here and have caches of at most so many slots: no request has to wait
+        for them.
 
-        Longer ones are left until they are needed: there are many, and which ones hangs on the tokenizer.
+        Longer ones are best left until they are needed: there are many, and which ones hangs on the tokenizer.
         """
         here = {shape._replace(slots=self._largest_cache(shape.slots)) for shape in shapes}
         for shape in sorted(here - self.shapes):
-            if shape.slots <= SMALLEST_CACHE:
+            if shape.slots <= largest:
                 jax.block_until_ready(self._run_once(shape)[1])
 
     def _largest_cache(self, slots: int) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import DeadlineExceeded, EngineStopped, Overloaded
+from ..memory_gauge import return_freed
 from . import schedule
 from .job import End, Job, told_error
 from .metrics import EngineMetrics
@@ -19,6 +20,8 @@ from .options import EngineOptions
 from .sequence import Sequence
 from .steps import Steps
 
+_RETURNED_AT_ONCE = 512 * 2**20
+"""Bytes of caches that are let go of before the system gets them back, which takes some 50 ms a GiB."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +59,7 @@ class Engine:
         self._active: list[Sequence] = []
         self._steps = Steps(self._options, clock)
         self._metrics = EngineMetrics()
-        self._turns = 0
+        self._turns = self._freed = 0
         self._life = _Life()
         weakref.finalize(self, self._life.stop)
 
@@ -156,6 +159,9 @@ class Engine:
         self._let_go()
         if not self._active:
             self._steps.wait()
+        if self._freed >= _RETURNED_AT_ONCE:
+            self._freed = 0
+            return_freed()
 
     def _let_go(self) -> None:
         """Ended sequences leave; then those who asked are told."""
@@ -163,6 +169,7 @@ class Engine:
         for sequence, end in ended:
             if end.error is None and sequence.made:
                 self._steps.keep_prefix(sequence)
+            self._freed += sequence.runner.block_bytes(sequence.slots)
         with self._lock:
             self._active = [each for each in self._active if each.end is None]
         self._tell_ends([(sequence.job, end) for sequence, end in ended])

@@ -99,7 +99,7 @@ class Steps:
         batch = [sequence for sequence in batch if sequence.end is None]
         steps = {sequence.unread for sequence in batch}
         if len(steps) > 1 or any(step is not None and step.sequences != batch for step in steps):
-            for step in steps - {None}:
+            for step in filter(None, steps):
                 self.guarded(step.sequences, lambda _, step=step: self._settle(step))
         return [sequence for sequence in batch if sequence.end is None]
 

@@ -240,6 +240,20 @@ def test_a_prompt_that_does_not_fit_is_refused_before_anything_runs(make):
     assert model.metrics.prompt_tokens == 0
 
 
+def test_the_memory_of_caches_that_were_let_go_of_is_given_back_now_and_then(make, monkeypatch):
+    from capibara.model.engine import loop
+
+    model, given_back = make(speculate=False), []
+    cache = model.runner.block_bytes(512)
+    monkeypatch.setattr(loop, "_RETURNED_AT_ONCE", 2 * cache)
+    monkeypatch.setattr(loop, "return_freed", lambda: given_back.append(model.metrics.finished))
+    for _ in range(5):
+        model.generate("abcd", Sampling(max_tokens=2))
+    while model.metrics.running:
+        time.sleep(0.01)
+    assert given_back == [2, 4]
+
+
 def test_metrics_count_what_was_done(make):
     model = make(speculate=False)
     model.generate("abcd", Sampling(max_tokens=5))
