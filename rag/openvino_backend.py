@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import queue
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +13,7 @@ from jaxtyping import Float, Int
 from ..config.paths import cache_dir
 from .errors import BackendUnavailable
 from .models import EmbeddingModel, fingerprint
+from .openvino_core import import_quietly, shared_core
 
 if TYPE_CHECKING:
     from openvino import InferRequest
@@ -39,11 +37,10 @@ class OpenVinoEngine:
 
     def __init__(self, model: EmbeddingModel, quantised: bool) -> None:
         try:
-            openvino = _import_quietly()
+            openvino = import_quietly()
         except ImportError as error:
             raise BackendUnavailable(f"openvino is not installed ({error})") from error
         try:
-            core = openvino.Core()
             path = _converted(model, quantised)
             streams = min(os.cpu_count() or 1, _MOST_STREAMS)
             options = {
@@ -51,7 +48,7 @@ class OpenVinoEngine:
                 "NUM_STREAMS": str(streams),
                 "CPU_RUNTIME_CACHE_CAPACITY": str(_REMEMBERED_KERNELS),
             }
-            compiled = core.compile_model(path, "CPU", options)
+            compiled = shared_core().compile_model(path, "CPU", options)
             # Two threads that are the first to ask for an array wait for each other for ever: openvino 2026.4 then
             # holds the lock of its import of numpy while it waits for Python's. So one thread asks beforehand.
             _ = openvino.Tensor(np.zeros(1, dtype=np.float32)).data
@@ -89,15 +86,3 @@ def _converted(model: EmbeddingModel, quantised: bool) -> Path:
 
         convert(model, folder)
     return path
-
-
-def _import_quietly() -> ModuleType:
-    """Import openvino without ``openvino_telemetry``, which forks a process that reports each import to its makers."""
-    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
-        # A module that is None counts as not installed; openvino then takes a stub of its own.
-        sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
-        try:
-            return importlib.import_module("openvino")
-        finally:
-            del sys.modules["openvino_telemetry"]
-    return importlib.import_module("openvino")

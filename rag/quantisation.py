@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .openvino_core import shared_core
+
 if TYPE_CHECKING:
     import openvino
     from openvino import Node, Output
@@ -71,13 +73,11 @@ def _measured_inputs(
     model: openvino.Model, linears: Sequence[_Linear], batches: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> dict[tuple[str, int], np.ndarray]:
     """What goes into each linear, over all batches: float32 [R, K] by source."""
-    import openvino
-
     probe = model.clone()
     probed = {linear.source: linear.node.input_value(0) for linear in _linears(probe)}
     first = len(probe.outputs)
     probe.add_outputs(list(probed.values()))
-    compiled = openvino.Core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = shared_core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     seen: dict[tuple[str, int], list[np.ndarray]] = {linear.source: [] for linear in linears}
     for ids_BT, mask_BT in batches:
         results = compiled({"input_ids": ids_BT, "attention_mask": mask_BT})

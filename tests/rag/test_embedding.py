@@ -185,3 +185,24 @@ def test_a_second_start_needs_no_torch(tiny_model: Path) -> None:
     )
     open_embedder(RagSettings(embedding_model=str(tiny_model), embedding_backend="openvino-int8")).warm_up()
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize("backend", ["openvino", "openvino-int8"])
+def test_ctrl_c_is_heard_after_an_engine_went_on_another_thread_than_it_came_on(backend):
+    code = f"""
+import os, signal, threading
+from capibara.config.schema import RagSettings
+from capibara.rag.embedding import open_embedder
+
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+held = [open_embedder(RagSettings(embedding_backend="{backend}"))]
+held[0].embed(["ferry"])
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGINT)
+print(len(heard))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
