@@ -88,7 +88,7 @@ def test_why_a_model_is_not_loaded_is_in_the_log_with_its_frames(make, caplog):
     def refuse(settings):
         raise CheckpointError("no such weight")
 
-    with caplog.at_level("INFO"), pytest.raises(CheckpointError):
+    with caplog.at_level("INFO", logger="capibara.model.orchestrator"), pytest.raises(CheckpointError):
         use(make(opener=refuse), "a")
     assert "model 'a' is not loaded" in caplog.text
     assert "in refuse" in caplog.text
