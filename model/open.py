@@ -14,6 +14,7 @@ from .bundled_adapters import bundled_adapters
 from .checkpoint import Checkpoint
 from .draft_model import DraftModel
 from .engine.options import EngineOptions
+from .errors import CheckpointError, HeadPatternError, ModelNotFound
 from .gguf_checkpoint import GgufCheckpoint
 from .head_pattern import PatternedCheckpoint, read_pattern
 from .language_model import JaxLanguageModel
@@ -76,7 +77,10 @@ def engine_options(settings: ModelSettings) -> EngineOptions:
 def adapter_sources(
     checkpoint: Checkpoint, settings: ModelSettings, adapters: Mapping[str, AdapterSource] | None = None
 ) -> dict[str, AdapterSource]:
-    """The bundled adapters made for the model, the settings' reader, and ``adapters``; later ones win by name."""
+    """The bundled adapters made for the model, the settings' reader, and ``adapters``; later ones win by name.
+
+    In 4 bits none is merged: its changes are smaller than the steps that weights are rounded to.
+    """
     found = bundled_adapters(checkpoint)
     if settings.reader not in ("auto", "none"):
         found[_READER] = AdapterSource(Path(settings.reader).expanduser(), settings.reader_mode)
@@ -84,7 +88,10 @@ def adapter_sources(
         found.pop(_READER, None)
     elif _READER in found:
         found[_READER] = replace(found[_READER], mode=settings.reader_mode)
-    return {**found, **(adapters or {})}
+    sources = {**found, **(adapters or {})}
+    if settings.compute == "int4-weights":
+        return {name: replace(source, mode="low-rank") for name, source in sources.items()}
+    return sources
 
 
 def draft_settings(settings: ModelSettings) -> ModelSettings | None:
@@ -98,7 +105,10 @@ def draft_settings(settings: ModelSettings) -> ModelSettings | None:
 def _draft_model(settings: ModelSettings, cache: Path) -> DraftModel | None:
     if (own := draft_settings(settings)) is None:
         return None
-    checkpoint = open_checkpoint(own)
+    try:
+        checkpoint = open_checkpoint(own)
+    except (ModelNotFound, CheckpointError) as error:
+        raise type(error)(f"model.draft: {error}") from error
     return DraftModel(checkpoint, lambda: _networks(checkpoint, own, cache).plain())
 
 
@@ -118,7 +128,12 @@ def open_checkpoint(settings: ModelSettings) -> Checkpoint:
     checkpoint = _checkpoint_at(locate(settings.path))
     if settings.head_pattern == "none":
         return checkpoint
-    return PatternedCheckpoint(checkpoint, read_pattern(Path(settings.head_pattern).expanduser()))
+    file = Path(settings.head_pattern).expanduser()
+    pattern = read_pattern(file)
+    try:
+        return PatternedCheckpoint(checkpoint, pattern)
+    except HeadPatternError as error:
+        raise HeadPatternError(f"{file}: {error}") from error
 
 
 def _checkpoint_at(found: Path) -> Checkpoint:

@@ -240,14 +240,12 @@ def _train(
     with Interruption(_STOPPING) as interruption, LongProgress("steps") as bar:
 
         def report(progress: Progress) -> None:
-            bar.update(
-                f"epoch {progress.epoch + 1} of {progress.epochs}, loss {progress.loss:.3f}",
-                progress.step,
-                progress.steps,
-            )
+            loss = f", loss {progress.loss:.3f}" if math.isfinite(progress.loss) else ""  # none yet
+            bar.update(f"epoch {progress.epoch + 1} of {progress.epochs}{loss}", progress.step, progress.steps)
             if progress.evaluation is not None:
                 note(f"capibara: update {progress.step} of {progress.steps}: {_figures(progress.evaluation.figures)}")
 
+        bar.update("preparing", 0, None)
         result = _run(
             interruption,
             lambda: run(loaded.settings, origin, report=report, progress=bar.update, cancel=interruption.cancel),

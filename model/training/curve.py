@@ -15,7 +15,7 @@ class PlottingUnavailable(TrainingError):
     """matplotlib is not installed."""
 
     def __init__(self) -> None:
-        super().__init__("the loss curve needs matplotlib, which is not installed: pip install 'capibara[train]'")
+        super().__init__("the loss curve needs matplotlib, which is not installed: pip install matplotlib")
 
 
 def require_plotting() -> None:

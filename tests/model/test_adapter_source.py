@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from capibara.assistant.reading import parse_reading, reader_messages
 from capibara.config.schema import ModelSettings
-from capibara.model import AdapterError, AdapterMismatch, open_model
+from capibara.model import AdapterError, AdapterMismatch, AdapterSource, Sampling, open_model
 from capibara.model.adapter_files import Adapter, LoraFactors, write_adapter
 from capibara.model.adapter_source import read_fitting, record_base, recorded_base, same_base
 from capibara.model.bundled_adapters import bundled_adapters
 from capibara.model.checksums import CHECKSUM_FILE
-from capibara.model.open import open_checkpoint
+from capibara.model.open import adapter_sources, open_checkpoint
 
 QUERIES = "model.layers.0.self_attn.q_proj"
 
@@ -173,3 +175,15 @@ class TestBundled:
             assert (source.folder / CHECKSUM_FILE).is_file(), name
             assert read_fitting(source.folder, checkpoint).factors
         assert set(open_model().adapters) == set(shipped)
+
+
+@pytest.mark.parametrize("mode", ["merged", "low-rank"])
+def test_in_four_bits_no_adapter_is_merged_and_the_bundled_reader_reads(mode):
+    """Merged, its changes would be rounded away."""
+    settings = ModelSettings(compute="int4-weights", reader_mode=mode)
+    sources = adapter_sources(open_checkpoint(settings), settings, {"mine": AdapterSource(Path("mine"))})
+    assert {name: source.mode for name, source in sources.items()} == {"reader": "low-rank", "mine": "low-rank"}
+    messages = reader_messages("How much is the rent?", ["The rent is 940 euros a month, payable by the third."])
+    reading = parse_reading(open_model(settings).generate(messages, Sampling(max_tokens=30), adapter="reader").text)
+    assert reading is not None
+    assert "940 euros" in reading.phrase

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from capibara.config.schema import ModelSettings
-from capibara.model import JaxLanguageModel, ModelNotFound, Sampling, open_model
+from capibara.model import HeadPatternError, JaxLanguageModel, ModelNotFound, Sampling, open_model
 from capibara.model.chunks import cache_slots, chunks_of
+from capibara.model.head_pattern import HeadPattern, write_pattern
 from capibara.model.weight_cache import packed_weights
 
 from .test_folder import write_folder
@@ -165,3 +166,16 @@ def test_a_folder_with_one_gguf_file_is_that_model_and_with_several_asks_which(b
     (tmp_path / "other.gguf").symlink_to(bundled_file)
     with pytest.raises(ModelNotFound, match=r"2 GGUF files \(other\.gguf, small\.gguf\)"):
         open_model(ModelSettings(path=str(tmp_path)))
+
+
+def test_a_model_to_draft_that_is_not_there_is_told_with_its_setting(tmp_path):
+    settings = ModelSettings(draft=str(tmp_path / "absent.gguf"))
+    with pytest.raises(ModelNotFound, match=r"model\.draft: no model at .*absent\.gguf"):
+        open_model(settings)
+
+
+def test_a_head_pattern_for_another_shape_is_told_with_its_file(tmp_path):
+    file = tmp_path / "heads.toml"
+    write_pattern(HeadPattern(((1.0, 1.0, 1.0),) * 2, sinks=4, window=8, threshold=0.5), file)
+    with pytest.raises(HeadPatternError, match=rf"{file}: .*2 layers; there are 30"):
+        open_model(ModelSettings(head_pattern=str(file)))

@@ -94,7 +94,7 @@ class TestCurve:
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
             monkeypatch.delitem(sys.modules, name)
-        with pytest.raises(PlottingUnavailable, match=r"needs matplotlib, .* pip install 'capibara\[train\]'"):
+        with pytest.raises(PlottingUnavailable, match=r"needs matplotlib, .* pip install matplotlib"):
             write_curve(tmp_path / "curve.png", History((1.0,), (0.1,)))
         with pytest.raises(PlottingUnavailable):
             require_plotting()
