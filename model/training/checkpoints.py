@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ _log = logging.getLogger(__name__)
 _LAST = 2
 _LEFT_BEHIND = ("*.orbax-checkpoint-tmp*", "*.deleted")
 _SPARE_BYTES = 1 << 20
+_TRIES = 10
+"""At removing what a failed write left: parts of it that did not fail may still be written."""
+_SECONDS_BETWEEN_TRIES = 0.05
 
 Check = Callable[[Mapping[str, Any]], None]
 """Refuses the record of another run."""
@@ -66,6 +70,7 @@ class Checkpoints:
     ) -> None:
         self.wait()
         self._writer.close()
+        self._remove_left_behind()
         logging.getLogger("absl").removeFilter(_without_traceback)
 
     def steps(self) -> list[int]:
@@ -214,9 +219,12 @@ class Checkpoints:
         )
 
     def _remove_left_behind(self) -> None:
-        for pattern in _LEFT_BEHIND:
-            for path in self.folder.glob(pattern):
+        for path in [path for pattern in _LEFT_BEHIND for path in self.folder.glob(pattern)]:
+            for _ in range(_TRIES):
                 shutil.rmtree(path, ignore_errors=True)
+                if not path.exists():
+                    break
+                time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 def _leaf_name(path: tuple[Any, ...], leaf: Any) -> str:
